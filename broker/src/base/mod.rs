@@ -1,0 +1,7 @@
+//! Words: the small vocabulary every other floor speaks. No I/O.
+
+pub mod clock;
+pub mod fault;
+pub mod id;
+pub mod pattern;
+pub mod secret;

@@ -1,0 +1,107 @@
+//! Judgement: pure functions a security reviewer reads in an hour. Only here are [`Permit`] and [`MatchedScope`] made.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::claims::Claims;
+use crate::policy::{Origin, Scope};
+use crate::sql::{Barrier, Class, Effect, Names};
+
+/// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
+#[derive(Debug, Clone)]
+pub struct MatchedScope {
+    pub(in crate::decide) scope: Arc<Scope>,
+    pub(in crate::decide) claims: Claims,
+    /// The `who` entry that matched.
+    pub(in crate::decide) matched: Origin,
+}
+
+impl MatchedScope {
+    /// The scope.
+    pub fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    /// The claims that matched it.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The `who` entry that matched.
+    pub fn matched(&self) -> &Origin {
+        &self.matched
+    }
+}
+
+/// What becomes of one statement.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// It may be sent as it is.
+    Allow(Permit),
+    /// It must not be sent.
+    Deny(Denial),
+}
+
+/// Proof that a statement was judged and allowed. `upstream::send` cannot be called without one, and only `decide`
+/// makes one.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    pub(in crate::decide) class: Class,
+    pub(in crate::decide) effect: Effect,
+    pub(in crate::decide) barrier: Barrier,
+    pub(in crate::decide) names: Names,
+    /// The policy lines that allowed it, for the record.
+    pub(in crate::decide) rules: Vec<Origin>,
+}
+
+impl Permit {
+    /// The statement's class.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Whether it may change data or rights.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// What it changes in how later names resolve.
+    pub fn barrier(&self) -> Barrier {
+        self.barrier
+    }
+
+    /// The SQL-level prepared statement or cursor it works on.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The policy lines that allowed it.
+    pub fn rules(&self) -> &[Origin] {
+        &self.rules
+    }
+}
+
+/// Why a statement is refused, in the words the job sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Denial {
+    /// The stable code, such as `table-not-allowed`, `class-not-allowed`, `opaque`, `unresolved`.
+    pub code: &'static str,
+    /// The policy line it comes from: the nearest rule, or the scope's own line when none is near.
+    pub origin: Origin,
+    /// The scope's name.
+    pub scope: String,
+    /// What was asked, without literals: `TRUNCATE app.orders`.
+    pub asked: String,
+    /// One sentence: what was asked and what the policy grants.
+    pub detail: String,
+    /// What to change, or whom to ask.
+    pub hint: String,
+}
+
+impl Denial {
+    /// The message of the ErrorResponse: `denied by .hoop/db-access.yaml:22 (scope migrate): TRUNCATE app.orders`.
+    pub fn message(&self) -> String {
+        format!("denied by {} (scope {}): {}", self.origin, self.scope, self.asked)
+    }
+}

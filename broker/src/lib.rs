@@ -1,0 +1,17 @@
+//! hoop/db-access: a broker that turns a CI job's OIDC token into a judged, recorded, revocable
+//! PostgreSQL endpoint.
+//!
+//! The modules are floors of one house (see `docs/ARCHITECTURE.md`): a module imports only from the
+//! floors below it, and `tests/architecture.rs` holds it to that.
+
+// floor 0: words
+pub mod base;
+// floor 1: facts
+pub mod claims;
+pub mod policy;
+pub mod scram;
+pub mod sql;
+// floor 2: judgement
+pub mod decide;
+// floor 4: lives
+pub mod grant;

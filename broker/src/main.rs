@@ -1,0 +1,3 @@
+//! The `hoop-db` binary.
+
+fn main() {}

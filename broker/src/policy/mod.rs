@@ -1,0 +1,136 @@
+//! What a repository declares and what the operator bounds, read with spans and compiled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::pattern::Pattern;
+use crate::sql::Class;
+
+/// Where a rule, a key or a value stands. Every decision cites one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Origin {
+    /// The file as the author knows it, such as `.hoop/db-access.yaml`.
+    pub path: Arc<str>,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path, self.line)
+    }
+}
+
+/// One scope of a repository's file, compiled and inside the operator's ceiling.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The key under `scopes:`.
+    pub name: String,
+    /// Where the scope begins.
+    pub origin: Origin,
+    /// The operator's name of the database.
+    pub database: String,
+    /// Alternatives: a job must match one entry in every key.
+    pub who: Vec<Who>,
+    /// The repository's own rules.
+    pub can: Vec<Rule>,
+    /// What the operator allows at most: a touch must be covered by a rule of `can` *and* by one of these.
+    pub ceiling: Vec<Rule>,
+    /// Relations nobody reaches, whatever a rule says (`never:` of the ceiling).
+    pub never: Vec<RelationPattern>,
+    /// Lifetimes and counts, already clipped to the ceiling.
+    pub limits: Limits,
+    /// SHA-256 (hexadecimal) over everything above that decides: equal digests judge equally.
+    pub digest: Arc<str>,
+    /// SHA-256 (hexadecimal) of the policy file's bytes.
+    pub policy_sha: Arc<str>,
+}
+
+/// One `who` entry: every present key must match the claims.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// Where the entry begins.
+    pub origin: Origin,
+    /// The operator's name of the issuer.
+    pub issuer: String,
+    /// `branch: main` is exactly `refs/heads/main`.
+    pub branch: Option<Pattern>,
+    /// `tag: v*` is `refs/tags/v…`.
+    pub tag: Option<Pattern>,
+    /// The deployment environment.
+    pub environment: Option<String>,
+    /// The top workflow's path (GitHub).
+    pub workflow: Option<Pattern>,
+    /// The called reusable workflow's path (GitHub).
+    pub reusable_workflow: Option<Pattern>,
+    /// The CI configuration's path (GitLab).
+    pub config: Option<Pattern>,
+    /// The triggers: `events` (GitHub) or `sources` (GitLab). Never empty.
+    pub events: BTreeSet<String>,
+    /// Extra claims compared as text, for generic issuers.
+    pub claims: BTreeMap<String, Pattern>,
+}
+
+/// One entry of `can:`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Where the entry begins.
+    pub origin: Origin,
+    /// The statement classes, groups expanded. Empty when the rule only names functions.
+    pub classes: BTreeSet<Class>,
+    /// The relations it covers.
+    pub tables: Vec<RelationPattern>,
+    /// When present, only these columns of them.
+    pub columns: Option<BTreeSet<String>>,
+    /// Functions the scope may call beyond the safe set, as `schema.name` globs.
+    pub functions: Vec<RelationPattern>,
+}
+
+/// A glob over `schema.name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationPattern {
+    /// Where it is written.
+    pub origin: Origin,
+    /// The glob, its separator `.`.
+    pub pattern: Pattern,
+}
+
+impl RelationPattern {
+    /// True when the pattern covers `schema.name`. A name that itself holds a dot could pose as another relation, so
+    /// nothing but an exact two-part comparison is done.
+    pub fn covers(&self, schema: &str, name: &str) -> bool {
+        if schema.contains('.') || name.contains('.') {
+            return false;
+        }
+        self.pattern.matches(&format!("{schema}.{name}"))
+    }
+}
+
+/// Lifetimes and counts of a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// New connections are accepted for this long.
+    pub ttl: Limit<std::time::Duration>,
+    /// The hard end of every session, counted from the mint.
+    pub max_session: Limit<std::time::Duration>,
+    /// Connections at the same time.
+    pub max_connections: Limit<u32>,
+    /// `statement_timeout` of every session; the job may lower it.
+    pub statement_timeout: Option<Limit<std::time::Duration>>,
+    /// `lock_timeout` of every session; the job may lower it.
+    pub lock_timeout: Option<Limit<std::time::Duration>>,
+}
+
+/// A limit and the line that set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit<T> {
+    /// The value in force.
+    pub value: T,
+    /// The line of the policy (or of the ceiling that clipped it).
+    pub origin: Origin,
+}

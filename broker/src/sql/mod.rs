@@ -1,0 +1,194 @@
+//! SQL text in, closed [`Statement`]s out, read with PostgreSQL's own grammar against a schema [`Snapshot`].
+
+pub mod snapshot;
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+pub use snapshot::{Relation, RelationKind, Snapshot};
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A statement class: what a policy's `statements:` names.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Class {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Class {
+            /// Every class, in the order of the policy reference.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word the policy uses.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+classes! {
+    /// SELECT, VALUES, TABLE.
+    Select = "select",
+    /// INSERT.
+    Insert = "insert",
+    /// UPDATE.
+    Update = "update",
+    /// DELETE.
+    Delete = "delete",
+    /// MERGE.
+    Merge = "merge",
+    /// TRUNCATE.
+    Truncate = "truncate",
+    /// COPY … FROM STDIN.
+    CopyIn = "copy-in",
+    /// COPY … TO STDOUT.
+    CopyOut = "copy-out",
+    /// CREATE of any kind.
+    Create = "create",
+    /// ALTER and RENAME of any kind.
+    Alter = "alter",
+    /// DROP of any kind.
+    Drop = "drop",
+    /// COMMENT ON.
+    Comment = "comment",
+    /// GRANT and REVOKE.
+    Grant = "grant",
+    /// REFRESH MATERIALIZED VIEW.
+    Refresh = "refresh",
+    /// VACUUM, ANALYZE, REINDEX, CLUSTER.
+    Maintain = "maintain",
+    /// LOCK TABLE.
+    Lock = "lock",
+    /// CALL.
+    Call = "call",
+    /// DO.
+    Do = "do",
+    /// LISTEN and UNLISTEN.
+    Listen = "listen",
+    /// NOTIFY.
+    Notify = "notify",
+    /// SET and RESET of an allowed setting.
+    Set = "set",
+    /// EXPLAIN; also counts as what it explains.
+    Explain = "explain",
+    /// DECLARE, FETCH, MOVE, CLOSE; DECLARE also counts as what it wraps.
+    Cursor = "cursor",
+    /// PREPARE, EXECUTE, DEALLOCATE; PREPARE also counts as what it wraps.
+    Prepare = "prepare",
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT …: always allowed.
+    Transaction = "transaction",
+    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED.
+    TwoPhase = "two-phase",
+    /// SHOW of a harmless setting: always allowed.
+    Show = "show",
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One statement, understood. What could not be understood is in `opaque`, and an opaque statement is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The leading class.
+    pub class: Class,
+    /// Where it stands in the text that was read, in bytes, without the closing semicolon.
+    pub span: Range<usize>,
+    /// Every relation it touches, with the class under which and the columns.
+    pub touches: Vec<Touch>,
+    /// Every function it calls, operators and casts of user-defined kinds included.
+    pub functions: Vec<FunctionName>,
+    /// Every setting it changes or, under `show`, reads.
+    pub settings: Vec<Setting>,
+    /// Parts that were not lowered on purpose, in words for the author. Not empty means denied.
+    pub opaque: Vec<String>,
+    /// What it does to data or rights.
+    pub effect: Effect,
+    /// What it changes in how later names resolve.
+    pub barrier: Barrier,
+    /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
+    pub names: Names,
+}
+
+/// One relation touched under one class.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touch {
+    /// Under which class the policy must cover it.
+    pub class: Class,
+    /// The schema it resolves to; for a relation that is about to be created, where it would land.
+    pub schema: String,
+    /// The relation's name.
+    pub name: String,
+    /// Which of its columns.
+    pub columns: Columns,
+}
+
+/// The columns of a touch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Columns {
+    /// The relation as a whole: whole-row references, TRUNCATE, DDL. A rule with a column list never covers it.
+    Whole,
+    /// Exactly these, sorted. Empty for `SELECT count(*) FROM t`, which any column rule covers.
+    Named(Vec<String>),
+}
+
+/// A function by the schema it resolves to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionName {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A run-time setting a statement names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Lower case.
+    pub name: String,
+    /// The new value; `None` for RESET, DEFAULT and SHOW.
+    pub value: Option<String>,
+}
+
+/// Whether a statement changes data or rights; the ledger makes a change's intent durable before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Reads only, as far as the tree tells (functions of unknown effect count as changes).
+    Read,
+    /// May change data, rights or objects.
+    Change,
+}
+
+/// Whether names may resolve differently afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barrier {
+    /// Names resolve as before.
+    None,
+    /// The schema changes: the snapshot must be read again before the next statement is judged.
+    Schema,
+    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    Rollback,
+}
+
+/// The SQL-level prepared statement or cursor a statement works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// None.
+    None,
+    /// PREPARE makes a statement of this name; its own touches are the wrapped statement's.
+    Prepare(String),
+    /// EXECUTE runs it: judged as what was prepared, by the session.
+    Execute(String),
+    /// DECLARE makes a cursor of this name.
+    Declare(String),
+    /// FETCH, MOVE or CLOSE of a cursor.
+    Cursor(String),
+    /// DEALLOCATE of one statement, or of all.
+    Deallocate(Option<String>),
+}

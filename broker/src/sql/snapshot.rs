@@ -1,0 +1,98 @@
+//! A picture of the live schema: what names resolve against. Loaded by `catalog/`, pure data here.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// What kind of relation it is (`pg_class.relkind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// A composite type (`c`).
+    Composite,
+    /// A foreign table (`f`).
+    Foreign,
+    /// An index, partitioned or not (`i`, `I`).
+    Index,
+    /// A materialized view (`m`).
+    MaterializedView,
+    /// A sequence (`S`).
+    Sequence,
+    /// A table, partitioned or not (`r`, `p`).
+    Table,
+    /// A TOAST table (`t`).
+    Toast,
+    /// A view (`v`).
+    View,
+}
+
+/// One relation of the live schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// Its schema's name.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: RelationKind,
+    /// Live user columns in attribute order (`attnum > 0`, not dropped).
+    pub columns: Vec<String>,
+    /// For an index, the table it belongs to; for an owned sequence, the table that owns it; for a partition or an
+    /// inheritance child, nothing.
+    pub owner_table: Option<(String, String)>,
+    /// Direct inheritance parents and partition roots, as (schema, name).
+    pub parents: Vec<(String, String)>,
+}
+
+/// The schema as one session sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Changes whenever anything below changes; part of every cached decision's key.
+    pub version: u64,
+    /// `server_version_num`, such as 150018.
+    pub server_version: u32,
+    /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere.
+    pub search_path: Vec<String>,
+    /// The login's name, what `"$user"`, `current_user` and role references resolve to.
+    pub user: String,
+    /// schema → name → relation, every schema the login can see, `pg_catalog` and `information_schema` included.
+    pub relations: HashMap<String, BTreeMap<String, Relation>>,
+    /// Function name → the schemas that hold a function, aggregate or procedure of that name.
+    pub functions: HashMap<String, Vec<String>>,
+    /// Type name → the schemas that hold a type of that name (array types left out).
+    pub types: HashMap<String, Vec<String>>,
+    /// Operator name → the schemas other than `pg_catalog` that hold an operator of that name.
+    pub user_operators: HashMap<String, Vec<String>>,
+}
+
+impl Snapshot {
+    /// The relation `schema.name`.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relations.get(schema)?.get(name)
+    }
+
+    /// The relation an unqualified `name` means: the first hit along the search path.
+    pub fn resolve_relation(&self, name: &str) -> Option<&Relation> {
+        self.search_path.iter().find_map(|schema| self.relation(schema, name))
+    }
+
+    /// The schema of the function an unqualified `name` means. PostgreSQL chooses by argument types across the whole
+    /// path; a name that lives in several schemas of the path is ambiguous to us, and all of them are returned.
+    pub fn resolve_function(&self, name: &str) -> Vec<&str> {
+        let Some(holders) = self.functions.get(name) else {
+            return Vec::new();
+        };
+        self.search_path
+            .iter()
+            .filter(|schema| holders.contains(schema))
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// Where an unqualified new relation would be created: the first schema of the path that is not implicit.
+    pub fn creation_schema(&self) -> Option<&str> {
+        self.search_path
+            .iter()
+            .map(String::as_str)
+            .find(|schema| *schema != "pg_catalog" && !schema.starts_with("pg_temp"))
+    }
+}
