@@ -7,11 +7,15 @@
 // floor 0: words
 pub mod base;
 // floor 1: facts
+pub mod wire;
 pub mod claims;
 pub mod policy;
 pub mod scram;
 pub mod sql;
 // floor 2: judgement
 pub mod decide;
+// floor 3: edges
+pub mod catalog;
+pub mod upstream;
 // floor 4: lives
 pub mod grant;

@@ -1,0 +1,26 @@
+// Two projects: `scenarios` needs nothing but Node, `real` needs a running broker (see test/real.test.ts).
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'scenarios',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/real.test.ts'],
+          globalSetup: ['test/support/build.ts'],
+          testTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: 'real',
+          include: ['test/real.test.ts'],
+          globalSetup: ['test/support/build.ts'],
+          testTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});

@@ -1,0 +1,165 @@
+//! The one query a snapshot comes from, and the reading of its answer. Every name in it is qualified, so that no
+//! search path of anybody's can bend it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::sql::{Relation, RelationKind, Snapshot};
+
+/// Which schemas a query reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `pg_catalog` and `information_schema`: read once per database.
+    System,
+    /// Everything else but TOAST and other sessions' temporary schemas.
+    User,
+}
+
+/// The query: one row, one text column holding a JSON document.
+pub fn query(part: Part) -> &'static str {
+    match part {
+        Part::System => concat!(
+            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])) ",
+            include_str!("snapshot.sql")
+        ),
+        Part::User => concat!(
+            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
+            "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%') ",
+            include_str!("snapshot.sql")
+        ),
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    server_version: u32,
+    user: String,
+    search_path: Vec<String>,
+    relations: Vec<Row>,
+    functions: Vec<(String, String)>,
+    types: Vec<(String, String)>,
+    operators: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    oid: u32,
+    schema: String,
+    name: String,
+    kind: String,
+    columns: Vec<String>,
+    owner: Option<(String, String)>,
+    parents: Vec<(String, String)>,
+}
+
+/// Reads the system part into a snapshot without user relations.
+pub fn read_system(text: &str) -> Result<Snapshot, String> {
+    let mut snapshot = Snapshot::default();
+    merge(&mut snapshot, parse(text)?, text);
+    // Operators of pg_catalog are the server's own: the judge knows them.
+    snapshot.user_operators.clear();
+    Ok(snapshot)
+}
+
+/// Reads the user part on top of `base`'s system part. Equal schemas give equal versions.
+pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
+    let system = |schema: &str| matches!(schema, "pg_catalog" | "information_schema");
+    let only_system = |names: &HashMap<String, Vec<String>>| -> HashMap<String, Vec<String>> {
+        names
+            .iter()
+            .filter_map(|(name, schemas)| {
+                let kept: Vec<String> = schemas.iter().filter(|schema| system(schema)).cloned().collect();
+                (!kept.is_empty()).then(|| (name.clone(), kept))
+            })
+            .collect()
+    };
+    let mut snapshot = Snapshot {
+        relations: base.relations.iter().filter(|(schema, _)| system(schema)).map(|(s, r)| (s.clone(), r.clone())).collect(),
+        functions: only_system(&base.functions),
+        types: only_system(&base.types),
+        ..Snapshot::default()
+    };
+    merge(&mut snapshot, parse(text)?, text);
+    Ok(snapshot)
+}
+
+fn parse(text: &str) -> Result<Document, String> {
+    serde_json::from_str(text).map_err(|error| format!("malformed snapshot: {error}"))
+}
+
+fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    snapshot.version = digest.iter().take(8).fold(0, |version, &byte| (version << 8) | u64::from(byte));
+    snapshot.server_version = document.server_version;
+    snapshot.user = document.user;
+    snapshot.search_path = document.search_path;
+    for row in document.relations {
+        let Some(kind) = kind(&row.kind) else { continue };
+        let schema: &mut BTreeMap<String, Relation> = snapshot.relations.entry(row.schema.clone()).or_default();
+        schema.insert(
+            row.name.clone(),
+            Relation {
+                oid: row.oid,
+                schema: row.schema,
+                name: row.name,
+                kind,
+                columns: row.columns,
+                owner_table: row.owner,
+                parents: row.parents,
+            },
+        );
+    }
+    for (names, list) in [
+        (&mut snapshot.functions, document.functions),
+        (&mut snapshot.types, document.types),
+        (&mut snapshot.user_operators, document.operators),
+    ] {
+        for (name, schema) in list {
+            names.entry(name).or_default().push(schema);
+        }
+    }
+}
+
+fn kind(relkind: &str) -> Option<RelationKind> {
+    Some(match relkind {
+        "r" | "p" => RelationKind::Table,
+        "v" => RelationKind::View,
+        "m" => RelationKind::MaterializedView,
+        "i" | "I" => RelationKind::Index,
+        "S" => RelationKind::Sequence,
+        "f" => RelationKind::Foreign,
+        "c" => RelationKind::Composite,
+        "t" => RelationKind::Toast,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: &str = r#"{"server_version":150018,"user":"hoop","search_path":["pg_catalog","public"],
+        "relations":[{"oid":1,"schema":"public","name":"t","kind":"r","columns":["id"],"owner":null,"parents":[]}],
+        "functions":[["f","public"]],"types":[["t","public"]],"operators":[["===","public"]]}"#;
+
+    #[test]
+    fn equal_documents_give_equal_versions_and_the_user_part_replaces_the_old_one() {
+        let base = Snapshot::default();
+        let one = read_user(&base, USER).unwrap();
+        assert_eq!(read_user(&one, USER).unwrap().version, one.version);
+        assert_eq!(one.resolve_relation("t").map(|relation| relation.oid), Some(1));
+        let renamed = read_user(&one, &USER.replace("\"name\":\"t\"", "\"name\":\"u\"")).unwrap();
+        assert_ne!(renamed.version, one.version);
+        assert!(renamed.resolve_relation("t").is_none());
+        assert_eq!(renamed.functions.get("f").map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_malformed_answer_is_an_error() {
+        assert!(read_user(&Snapshot::default(), "{}").is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! Schema snapshots of the live databases: loaded over a control connection, shared by every session of a database,
+//! polled for changes made by others. A session that changes the schema itself reads its own (`catalog::query`).
+
+pub mod load;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::sql::Snapshot;
+use crate::upstream::control::Controls;
+use crate::upstream::{Target, UpstreamFault};
+
+pub use load::{Part, query, read_system, read_user};
+
+/// How often a database with open sessions is looked at for schema changes made by others.
+pub const POLL: Duration = Duration::from_secs(5);
+
+/// The snapshots of every database.
+#[derive(Debug, Clone)]
+pub struct Catalogs {
+    controls: Controls,
+    databases: Arc<Mutex<HashMap<String, Arc<Catalog>>>>,
+}
+
+/// One database's snapshot.
+#[derive(Debug)]
+pub struct Catalog {
+    target: Arc<Target>,
+    current: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Held while loading, so that a burst of first sessions loads once.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Catalogs {
+    /// No snapshot yet.
+    pub fn new(controls: Controls) -> Self {
+        Self { controls, databases: Arc::default() }
+    }
+
+    /// The current snapshot of `target` and a receiver that sees every later one.
+    pub async fn subscribe(
+        &self,
+        target: &Arc<Target>,
+    ) -> Result<(Arc<Snapshot>, watch::Receiver<Option<Arc<Snapshot>>>), UpstreamFault> {
+        let catalog = self.catalog(target);
+        let mut receiver = catalog.current.subscribe();
+        let known = receiver.borrow_and_update().clone();
+        if let Some(snapshot) = known {
+            return Ok((snapshot, receiver));
+        }
+        let _turn = catalog.loading.lock().await;
+        let known = receiver.borrow_and_update().clone();
+        if let Some(snapshot) = known {
+            return Ok((snapshot, receiver));
+        }
+        let snapshot = self.load(target, None).await?;
+        catalog.current.send_replace(Some(snapshot.clone()));
+        receiver.borrow_and_update();
+        Ok((snapshot, receiver))
+    }
+
+    /// Makes a snapshot that a session read after a committed change the shared one.
+    pub fn publish(&self, target: &Arc<Target>, snapshot: Arc<Snapshot>) {
+        self.catalog(target).current.send_if_modified(|current| {
+            let changed = current.as_ref().is_none_or(|old| old.version != snapshot.version);
+            if changed {
+                *current = Some(snapshot);
+            }
+            changed
+        });
+    }
+
+    /// Looks at every database that has a session, once per [`POLL`], for ever.
+    pub async fn poll(&self) {
+        loop {
+            tokio::time::sleep(POLL).await;
+            let all: Vec<Arc<Catalog>> =
+                self.databases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            for catalog in all {
+                if catalog.current.receiver_count() == 0 {
+                    // Nobody looks: the next session loads afresh.
+                    catalog.current.send_replace(None);
+                    continue;
+                }
+                let known = catalog.current.borrow().clone();
+                match self.load(&catalog.target, known).await {
+                    Ok(snapshot) => self.publish(&catalog.target, snapshot),
+                    Err(fault) => tracing::warn!(error = %fault, "schema snapshot not refreshed"),
+                }
+            }
+        }
+    }
+
+    fn catalog(&self, target: &Arc<Target>) -> Arc<Catalog> {
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        databases
+            .entry(target.name.clone())
+            .or_insert_with(|| {
+                Arc::new(Catalog {
+                    target: target.clone(),
+                    current: watch::Sender::new(None),
+                    loading: tokio::sync::Mutex::new(()),
+                })
+            })
+            .clone()
+    }
+
+    /// Reads the user part, and the system part unless `known` already holds it.
+    async fn load(&self, target: &Arc<Target>, known: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, UpstreamFault> {
+        let client = self.controls.get(target).await?;
+        let failed = |error: &tokio_postgres::Error| UpstreamFault::Query {
+            database: target.name.clone(),
+            cause: error.code().map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
+        };
+        let malformed = |cause: String| UpstreamFault::Query { database: target.name.clone(), cause };
+        let base = if let Some(known) = known {
+            known
+        } else {
+            let row = client.query_one(query(Part::System), &[]).await.map_err(|error| failed(&error))?;
+            Arc::new(read_system(row.get::<_, &str>(0)).map_err(malformed)?)
+        };
+        let row = client.query_one(query(Part::User), &[]).await.map_err(|error| failed(&error))?;
+        read_user(&base, row.get::<_, &str>(0)).map(Arc::new).map_err(malformed)
+    }
+}

@@ -1,0 +1,39 @@
+SELECT pg_catalog.json_build_object(
+  'server_version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+  'user', CURRENT_USER,
+  'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
+  'relations', COALESCE((
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+      'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+      'columns', COALESCE((
+        SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped), '[]'::pg_catalog.json),
+      'owner', (
+        SELECT pg_catalog.json_build_array(pn.nspname, pc.relname)
+        FROM pg_catalog.pg_class pc JOIN pg_catalog.pg_namespace pn ON pn.oid OPERATOR(pg_catalog.=) pc.relnamespace
+        WHERE pc.oid OPERATOR(pg_catalog.=) COALESCE(
+          (SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid OPERATOR(pg_catalog.=) c.oid),
+          (SELECT d.refobjid FROM pg_catalog.pg_depend d
+           WHERE d.objid OPERATOR(pg_catalog.=) c.oid AND c.relkind OPERATOR(pg_catalog.=) 'S'
+             AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+             AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+             AND d.deptype OPERATOR(pg_catalog.=) ANY (ARRAY['a', 'i']::pg_catalog."char"[]) LIMIT 1))),
+      'parents', COALESCE((
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_array(pn.nspname, pc.relname) ORDER BY h.inhseqno)
+        FROM pg_catalog.pg_inherits h
+        JOIN pg_catalog.pg_class pc ON pc.oid OPERATOR(pg_catalog.=) h.inhparent
+        JOIN pg_catalog.pg_namespace pn ON pn.oid OPERATOR(pg_catalog.=) pc.relnamespace
+        WHERE h.inhrelid OPERATOR(pg_catalog.=) c.oid AND c.relkind OPERATOR(pg_catalog.<>) ALL (ARRAY['i', 'I']::pg_catalog."char"[])), '[]'::pg_catalog.json)
+    ) ORDER BY c.oid)
+    FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace), '[]'::pg_catalog.json),
+  'functions', COALESCE((
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(f.proname, f.nspname) ORDER BY f.proname, f.nspname)
+    FROM (SELECT DISTINCT p.proname, n.nspname FROM pg_catalog.pg_proc p JOIN n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace) f), '[]'::pg_catalog.json),
+  'types', COALESCE((
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(t.typname, n.nspname) ORDER BY t.typname, n.nspname)
+    FROM pg_catalog.pg_type t JOIN n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+    WHERE NOT (t.typelem OPERATOR(pg_catalog.<>) 0 AND t.typlen OPERATOR(pg_catalog.=) -1)), '[]'::pg_catalog.json),
+  'operators', COALESCE((
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(o.oprname, o.nspname) ORDER BY o.oprname, o.nspname)
+    FROM (SELECT DISTINCT p.oprname, n.nspname FROM pg_catalog.pg_operator p JOIN n ON n.oid OPERATOR(pg_catalog.=) p.oprnamespace) o), '[]'::pg_catalog.json)
+)::pg_catalog.text

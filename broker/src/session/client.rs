@@ -1,0 +1,461 @@
+//! What the client sends: judged, recorded, staged for the server, or refused.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::pending::{Expect, Run};
+use super::prepared::{Judged, JudgedStatement, Prepared};
+use super::{BACKLOG, Copy, End, Onward, Session, refusal};
+use crate::decide::{Decision, Permit};
+use crate::sql::{Barrier, Class, Names};
+use crate::wire::answer::{Complaint, put_copy_in};
+use crate::wire::frame::{self, Head, client_streams};
+use crate::wire::frontend::{self, Target};
+use crate::wire::WireFault;
+
+/// The names at the head of a Bind must fit in this many bytes.
+const BIND_NAMES: usize = 4096;
+/// Prepared statements and portals one session may hold.
+const MAX_NAMES: usize = 10_000;
+
+/// What became of a message.
+enum Taken {
+    /// Handled: go on with the next one.
+    Done,
+    /// It must wait: leave it in the buffer.
+    NotYet,
+}
+
+impl<C> Session<C> {
+    /// Handles every complete message in the inbound buffer, as far as the session may go on.
+    pub(super) fn client_frames(&mut self) -> Result<(), End> {
+        while !self.waiting && self.link.backlog() < BACKLOG {
+            if self.client_stream.0 > 0 {
+                if self.inbound.is_empty() {
+                    break;
+                }
+                self.stream_on();
+                continue;
+            }
+            let Some(head) = Head::peek(&self.inbound, client_streams).map_err(End::Protocol)? else { break };
+            let taken = match head.tag {
+                b'd' => self.copy_data(head),
+                b'B' => self.bind(head)?,
+                _ if head.complete(self.inbound.len()) => self.message(head)?,
+                _ => Taken::NotYet,
+            };
+            if matches!(taken, Taken::NotYet) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, head: Head) -> Result<Taken, End> {
+        let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
+        if judged_later && !self.skipping && self.view_is_behind() {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        let message = self.inbound.split_to(head.total);
+        match head.tag {
+            b'X' => return Err(End::Terminated),
+            b'S' => self.sync(message),
+            b'c' | b'f' => self.copy_end(message),
+            _ if self.skipping => {}
+            b'H' => self.link.send_own(message),
+            b'Q' => self.query(message)?,
+            b'P' => self.parse(message)?,
+            b'E' => self.execute(message)?,
+            b'D' | b'C' => self.describe_or_close(message)?,
+            b'F' => self.function_call(),
+            tag => return Err(End::Protocol(WireFault::Unexpected(char::from(tag)))),
+        }
+        Ok(Taken::Done)
+    }
+
+    // === the simple protocol ===
+
+    fn query(&mut self, message: BytesMut) -> Result<(), End> {
+        let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
+        let text = frontend::query(body).map_err(End::Protocol)?;
+        if matches!(self.copy, Copy::Open { .. }) {
+            return Err(End::Protocol(WireFault::Unexpected('Q')));
+        }
+        let judged = self.judge(text);
+        if let Some(fault) = &judged.unreadable {
+            self.log.denied(&fault.denial, text);
+            self.refuse_query("", refusal::not_read(fault), Vec::new());
+            return Ok(());
+        }
+        let (number, mut runs) = (self.log.next_statement(), Vec::with_capacity(judged.statements.len()));
+        let mut first_permit: Option<Permit> = None;
+        let mut schema_moved = false;
+        for (index, statement) in judged.statements.iter().enumerate() {
+            let permit = match self.allowed(statement, schema_moved) {
+                Ok(permit) => permit,
+                Err(refused) => {
+                    let sent = text.get(..statement.span.start).unwrap_or_default();
+                    self.log.refused(&refused, statement_text(text, statement));
+                    if statement.class == Class::CopyIn {
+                        return self.refuse_copy_in(index, refused.complaint);
+                    }
+                    self.refuse_query(sent, refused.complaint, runs);
+                    return Ok(());
+                }
+            };
+            let run = self.run(&permit, number, Some(statement_text(text, statement)), statement);
+            self.note_sent(&permit);
+            schema_moved |= match permit.barrier() {
+                Barrier::None => false,
+                Barrier::Schema => true,
+                Barrier::Rollback => self.view.is_behind(),
+            };
+            runs.push(run);
+            first_permit.get_or_insert(permit);
+        }
+        self.pending.push_back(Expect::Query { runs, ended: 0, refusal: None });
+        match first_permit {
+            Some(permit) => self.link.send(&permit, message),
+            // An empty text runs nothing; the server answers EmptyQueryResponse.
+            None => self.link.send_own(message),
+        }
+        Ok(())
+    }
+
+    /// Sends the allowed part of a Query with our failing statement behind it.
+    fn refuse_query(&mut self, allowed: &str, complaint: Complaint, runs: Vec<Run>) {
+        let mut out = BytesMut::new();
+        frontend::put_query(&mut out, &format!("{allowed}{}", self.nonce.failing()));
+        self.pending.push_back(Expect::Query { runs, ended: 0, refusal: Some(Box::new(complaint)) });
+        // The allowed part was judged and recorded statement by statement just before.
+        self.link.send_own(out);
+    }
+
+    /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
+    /// data lines as SQL. The data is taken in and thrown away, then the refusal follows.
+    fn refuse_copy_in(&mut self, index: usize, complaint: Complaint) -> Result<(), End> {
+        if index > 0 || !self.pending.is_empty() {
+            // Behind other statements their answers would have to come first: end the connection instead.
+            return Err(End::Fatal(Box::new(Complaint { severity: "FATAL", ..complaint })));
+        }
+        put_copy_in(&mut self.outbound);
+        self.copy = Copy::Swallow(Box::new(complaint));
+        Ok(())
+    }
+
+    // === the extended protocol ===
+
+    fn parse(&mut self, message: BytesMut) -> Result<(), End> {
+        let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
+        let parse = frontend::parse(body).map_err(End::Protocol)?;
+        let judged = self.judge(parse.text);
+        if let Some(fault) = &judged.unreadable {
+            self.log.denied(&fault.denial, parse.text);
+            self.refuse_extended(refusal::not_read(fault));
+            return Ok(());
+        }
+        if self.prepared.len() >= MAX_NAMES {
+            let complaint = Complaint::fatal("53400", format!("more than {MAX_NAMES} prepared statements"));
+            return Err(End::Fatal(Box::new(complaint)));
+        }
+        // More than one statement in a Parse is the server's own syntax error: it fails there, and nothing runs.
+        for statement in &judged.statements {
+            if let Err(refused) = self.allowed(statement, false) {
+                self.log.refused(&refused, statement_text(parse.text, statement));
+                self.refuse_extended(refused.complaint);
+                return Ok(());
+            }
+        }
+        let number = self.log.statement(parse.text, first_permit(&judged));
+        let prepared = Rc::new(Prepared { text: parse.text.into(), number, judged });
+        self.pending.push_back(Expect::Parse { name: parse.name.to_owned(), prepared: prepared.clone() });
+        self.pipeline = true;
+        self.send_for(&prepared, message);
+        Ok(())
+    }
+
+    fn bind(&mut self, head: Head) -> Result<Taken, End> {
+        let have = self.inbound.len().min(head.total);
+        let start = self.inbound.get(frame::HEADER..have).unwrap_or_default();
+        let (portal, statement) = match frontend::bind(start) {
+            Ok((portal, statement)) => (portal.to_owned(), statement.to_owned()),
+            Err(_) if have < head.total && have < BIND_NAMES => return Ok(Taken::NotYet),
+            Err(fault) => return Err(End::Protocol(fault)),
+        };
+        if self.skipping {
+            self.stream_off(head.total);
+            return Ok(Taken::Done);
+        }
+        let Some(prepared) = self.find_prepared(&statement) else {
+            self.stream_off(head.total);
+            self.refuse_extended(refusal::unknown_name("26000", "prepared statement", &statement));
+            return Ok(Taken::Done);
+        };
+        if self.portals.len() >= MAX_NAMES {
+            return Err(End::Fatal(Box::new(Complaint::fatal("53400", format!("more than {MAX_NAMES} portals")))));
+        }
+        self.pending.push_back(Expect::Bind { portal, prepared: prepared.clone() });
+        self.pipeline = true;
+        let taken = self.inbound.split_to(have);
+        let onward = prepared.permit().map_or(Onward::Own, |permit| Onward::For(permit.clone()));
+        self.pass(taken, &onward);
+        self.client_stream = (head.total - have, onward);
+        Ok(Taken::Done)
+    }
+
+    fn execute(&mut self, message: BytesMut) -> Result<(), End> {
+        let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
+        let portal = frontend::execute(body).map_err(End::Protocol)?;
+        let Some(prepared) = self.find_portal(portal) else {
+            self.refuse_extended(refusal::unknown_name("34000", "portal", portal));
+            return Ok(());
+        };
+        let judged = self.current(&prepared);
+        self.pipeline = true;
+        let Some(statement) = judged.statements.first() else {
+            // An empty text: EmptyQueryResponse.
+            self.pending.push_back(Expect::Describe);
+            self.link.send_own(message);
+            return Ok(());
+        };
+        match self.allowed(statement, false) {
+            Ok(permit) => {
+                let run = self.run(&permit, prepared.number, None, statement);
+                self.note_sent(&permit);
+                self.pending.push_back(Expect::Execute(run));
+                self.link.send(&permit, message);
+            }
+            Err(refused) => {
+                self.log.refused(&refused, &prepared.text);
+                self.refuse_extended(refused.complaint);
+            }
+        }
+        Ok(())
+    }
+
+    fn describe_or_close(&mut self, message: BytesMut) -> Result<(), End> {
+        let close = message.first() == Some(&b'C');
+        let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
+        let expect = match (frontend::target(body).map_err(End::Protocol)?, close) {
+            (_, false) => Expect::Describe,
+            (Target::Portal(name), true) => Expect::ClosePortal(name.to_owned()),
+            (Target::Statement(name), true) => Expect::CloseStatement(name.to_owned()),
+        };
+        self.pending.push_back(expect);
+        self.pipeline = true;
+        self.link.send_own(message);
+        Ok(())
+    }
+
+    fn sync(&mut self, message: BytesMut) {
+        self.skipping = false;
+        // While the server takes COPY data it ignores Sync; the client sends another one afterwards.
+        if matches!(self.copy, Copy::Open { begun: true, .. }) {
+            return;
+        }
+        self.pending.push_back(Expect::Sync);
+        self.pipeline = true;
+        self.link.send_own(message);
+    }
+
+    /// Our failing statement in place of a refused message; what follows up to Sync is dropped, as the server would.
+    fn refuse_extended(&mut self, complaint: Complaint) {
+        let mut out = BytesMut::new();
+        frontend::put_parse(&mut out, "", &self.nonce.failing());
+        self.pending.push_back(Expect::Refusal(Box::new(complaint)));
+        self.pipeline = true;
+        self.skipping = true;
+        self.link.send_own(out);
+    }
+
+    /// FunctionCall runs a function without any SQL text: refused, with the answer a failing one has.
+    fn function_call(&mut self) {
+        let denial = crate::decide::judge::denied(
+            "function-call-message",
+            "FunctionCall",
+            "the FunctionCall message runs a function without any SQL text that could be judged",
+            "call the function in a SELECT instead",
+            &self.grant.scope,
+        );
+        self.log.denied(&denial, "");
+        self.refuse_query("", refusal::denied(&denial), Vec::new());
+    }
+
+    // === COPY data ===
+
+    fn copy_data(&mut self, head: Head) -> Taken {
+        let have = self.inbound.len().min(head.total);
+        if let Copy::Open { permit, .. } = &self.copy
+            && !self.skipping
+        {
+            let onward = Onward::For(permit.clone());
+            let data = self.inbound.split_to(have);
+            self.pass(data, &onward);
+            self.client_stream = (head.total - have, onward);
+        } else {
+            // Outside COPY the server ignores stray data as well: a COPY that failed early leaves some behind.
+            self.stream_off(head.total);
+        }
+        Taken::Done
+    }
+
+    fn copy_end(&mut self, message: BytesMut) {
+        match std::mem::replace(&mut self.copy, Copy::Idle) {
+            Copy::Open { permit, .. } if !self.skipping => {
+                self.pending.push_back(Expect::CopyEnd);
+                self.link.send(&permit, message);
+            }
+            Copy::Swallow(complaint) => self.refuse_query("", *complaint, Vec::new()),
+            Copy::Open { .. } | Copy::Idle => {}
+        }
+    }
+
+    // === helpers ===
+
+    fn judge(&self, text: &str) -> Rc<Judged> {
+        self.core.decisions.borrow_mut().judge(text, &self.grant.scope, self.view.snapshot())
+    }
+
+    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
+    fn current(&self, prepared: &Prepared) -> Rc<Judged> {
+        if prepared.judged.version == self.view.snapshot().version {
+            prepared.judged.clone()
+        } else {
+            self.judge(&prepared.text)
+        }
+    }
+
+    /// The permit of one statement, names of the SQL level resolved.
+    fn allowed(&self, statement: &JudgedStatement, schema_moved: bool) -> Result<Permit, Refused> {
+        let permit = match &statement.decision {
+            Decision::Allow(permit) => permit.clone(),
+            Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
+        };
+        if schema_moved && permit.class() != Class::Transaction {
+            let denial = crate::decide::judge::denied(
+                "schema-moved",
+                permit.class().as_str(),
+                "an earlier statement of the same message changes the schema, so this one cannot be judged yet",
+                "send it as a message of its own, after the answer to the earlier one",
+                &self.grant.scope,
+            );
+            return Err(Refused::by(denial));
+        }
+        let Names::Execute(name) = permit.names() else { return Ok(permit) };
+        let Some(prepared) = self.find_prepared(name) else {
+            return Err(Refused { denial: None, complaint: refusal::unknown_name("26000", "prepared statement", name) });
+        };
+        match self.current(&prepared).statements.first().map(|inner| &inner.decision) {
+            Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
+            Some(Decision::Allow(_)) | None => Ok(permit),
+        }
+    }
+
+    fn run(&mut self, permit: &Permit, number: u64, text: Option<&str>, statement: &JudgedStatement) -> Run {
+        let intent = self.log.intent(permit, number, text);
+        let makes = match (permit.names(), text) {
+            (Names::Prepare(name), Some(text)) => {
+                let judged = self.judge(text);
+                Some((name.clone(), Rc::new(Prepared { text: text.into(), number, judged })))
+            }
+            _ => None,
+        };
+        let copy = (statement.class == Class::CopyIn).then(|| permit.clone());
+        if let Some(permit) = &copy {
+            self.copy = Copy::Open { permit: permit.clone(), begun: false };
+        }
+        Run { intent, started: Instant::now(), class: statement.class, makes, copy }
+    }
+
+    fn note_sent(&mut self, permit: &Permit) {
+        match permit.barrier() {
+            Barrier::None => {}
+            Barrier::Schema => self.view.moved(),
+            Barrier::Rollback => self.view.rolled_back(),
+        }
+    }
+
+    fn send_for(&mut self, prepared: &Prepared, message: BytesMut) {
+        match prepared.permit() {
+            Some(permit) => self.link.send(permit, message),
+            None => self.link.send_own(message),
+        }
+    }
+
+    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
+    fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
+                Expect::CloseStatement(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.prepared.get(name).cloned()
+    }
+
+    fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
+                Expect::ClosePortal(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.portals.get(name).cloned()
+    }
+
+    /// Goes on with a streamed message: whatever is here of it.
+    fn stream_on(&mut self) {
+        let (left, onward) = std::mem::replace(&mut self.client_stream, (0, Onward::Drop));
+        let have = self.inbound.len().min(left);
+        let data = self.inbound.split_to(have);
+        self.pass(data, &onward);
+        self.client_stream = (left - have, onward);
+    }
+
+    fn pass(&mut self, data: BytesMut, onward: &Onward) {
+        match onward {
+            Onward::Drop => {}
+            Onward::Own => self.link.send_own(data),
+            Onward::For(permit) => self.link.send(permit, data),
+        }
+    }
+
+    /// Drops a streamed message of `total` bytes, however much of it is here.
+    fn stream_off(&mut self, total: usize) {
+        let have = self.inbound.len().min(total);
+        let _dropped = self.inbound.split_to(have);
+        self.client_stream = (total - have, Onward::Drop);
+    }
+}
+
+/// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
+pub(super) struct Refused {
+    /// The judge's denial, when it was the judge's.
+    pub denial: Option<crate::decide::Denial>,
+    /// What the client sees.
+    pub complaint: Complaint,
+}
+
+impl Refused {
+    fn by(denial: crate::decide::Denial) -> Self {
+        Self { complaint: refusal::denied(&denial), denial: Some(denial) }
+    }
+}
+
+/// The permit of a text's first statement.
+fn first_permit(judged: &Judged) -> Option<&Permit> {
+    match judged.statements.first().map(|statement| &statement.decision) {
+        Some(Decision::Allow(permit)) => Some(permit),
+        Some(Decision::Deny(_)) | None => None,
+    }
+}
+
+fn statement_text<'a>(text: &'a str, statement: &JudgedStatement) -> &'a str {
+    text.get(statement.span.clone()).unwrap_or(text)
+}
+

@@ -1,0 +1,389 @@
+//! A connection's life after start-up: every statement judged, recorded before its bytes leave, and answered as the
+//! server answers; cut when its grant ends. No TCP types here: both peers are byte streams.
+
+pub mod cancel;
+mod client;
+pub mod core;
+mod log;
+mod pending;
+pub mod prepared;
+mod pump;
+mod refusal;
+mod schema;
+mod server;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::base::id::SessionId;
+use crate::decide::Permit;
+use crate::grant::{Ending, GrantState, Live};
+use crate::record::RecordFault;
+use crate::upstream::Link;
+use crate::wire::WireFault;
+use crate::wire::answer::Complaint;
+
+pub use self::core::{Core, House};
+use self::log::Log;
+use self::pending::Expect;
+use self::prepared::Prepared;
+use self::pump::{BACKLOG, Side, poll_side};
+use self::refusal::Nonce;
+use self::schema::View;
+
+/// How long a client that no longer reads may hold up its own end.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Why a session is over.
+#[derive(Debug)]
+enum End {
+    /// The client said Terminate.
+    Terminated,
+    /// The client's connection broke.
+    ClientGone,
+    /// The database closed the connection or broke it.
+    UpstreamGone,
+    /// The grant ended: revoked, expired, killed.
+    Grant(Ending),
+    /// The client broke the protocol.
+    Protocol(WireFault),
+    /// Something the client must be told before the connection closes.
+    Fatal(Box<Complaint>),
+    /// The ledger could not be written: nothing of the last batch was sent.
+    Unrecorded(RecordFault),
+}
+
+/// What the client is doing about COPY … FROM STDIN.
+#[derive(Debug)]
+enum Copy {
+    /// Nothing.
+    Idle,
+    /// A judged COPY was sent and has not ended: its data passes.
+    Open {
+        /// What lets it pass.
+        permit: Permit,
+        /// The server has said that it takes data.
+        begun: bool,
+    },
+    /// A refused COPY: its data is swallowed, then the refusal follows.
+    Swallow(Box<Complaint>),
+}
+
+/// What becomes of the rest of a streamed client message.
+#[derive(Debug)]
+enum Onward {
+    /// It is thrown away.
+    Drop,
+    /// It goes on: it belongs to an empty statement.
+    Own,
+    /// It goes on under this permit.
+    For(Permit),
+}
+
+/// One client connection inside a grant.
+pub struct Session<C> {
+    core: Rc<Core>,
+    grant: Arc<Live>,
+    client: C,
+    inbound: BytesMut,
+    outbound: BytesMut,
+    link: Link,
+    view: View,
+    nonce: Nonce,
+    log: Log,
+    pending: VecDeque<Expect>,
+    prepared: HashMap<String, Rc<Prepared>>,
+    portals: HashMap<String, Rc<Prepared>>,
+    copy: Copy,
+    /// The status of the last ReadyForQuery.
+    transaction: u8,
+    /// Extended-protocol messages were sent since the last Sync was answered.
+    pipeline: bool,
+    /// A message was refused: the client's messages are dropped up to its Sync, as the server would.
+    skipping: bool,
+    /// The server reported an error in the extended protocol and drops what it gets up to Sync.
+    server_skips: bool,
+    /// The next client message waits until the server has answered everything and the schema was read again.
+    waiting: bool,
+    /// Bytes of a streamed client message still to come, and where they go.
+    client_stream: (usize, Onward),
+    /// Bytes of a streamed server message still to pass on.
+    server_stream: usize,
+}
+
+/// What a session is made of: everything the doors have settled before it starts.
+pub struct Opening<C> {
+    /// Its name in the record.
+    pub id: SessionId,
+    /// The grant it runs in.
+    pub grant: Arc<Live>,
+    /// The client, authenticated.
+    pub client: C,
+    /// What the client has sent already.
+    pub inbound: BytesMut,
+    /// What the client is to be told first.
+    pub greeting: BytesMut,
+    /// A logged-in connection upstream.
+    pub link: Link,
+    /// The schema names resolve against.
+    pub view: View,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
+    /// A session about to start.
+    pub fn new(core: Rc<Core>, opening: Opening<C>) -> Result<Self, crate::base::secret::NoRandomness> {
+        let log = Log::new(opening.id, core.clone());
+        Ok(Self {
+            core,
+            grant: opening.grant,
+            client: opening.client,
+            inbound: opening.inbound,
+            outbound: opening.greeting,
+            link: opening.link,
+            view: opening.view,
+            nonce: Nonce::fresh()?,
+            log,
+            pending: VecDeque::new(),
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            copy: Copy::Idle,
+            transaction: b'I',
+            pipeline: false,
+            skipping: false,
+            server_skips: false,
+            waiting: false,
+            client_stream: (0, Onward::Drop),
+            server_stream: 0,
+        })
+    }
+
+    /// Runs until it is over. Hands back the upstream connection when it is clean enough to be used again by the same
+    /// grant; in every other case what ran upstream is being ended.
+    pub async fn run(mut self) -> Option<Link> {
+        let end = self.serve().await;
+        self.finish(end).await
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut state = self.grant.state.subscribe();
+        let deadline = Instant::now() + self.grant.remaining(self.core.house.clock.now());
+        let mut over = pin!(over(&mut state, deadline, self.grant.clone()));
+        loop {
+            match self.turn(over.as_mut()).await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// One turn: handle what was read, record it, let it go, then wait for more.
+    async fn turn<F>(&mut self, mut over: Pin<&mut F>) -> Result<(), End>
+    where
+        F: Future<Output = Ending>,
+    {
+        self.client_frames()?;
+        self.record_and_release(over.as_mut()).await?;
+        if self.waiting && self.pending.is_empty() {
+            tokio::select! {
+                biased;
+                ending = over.as_mut() => return Err(End::Grant(ending)),
+                refreshed = self.refresh_view() => refreshed?,
+            }
+            self.waiting = false;
+            return Ok(());
+        }
+        let (from_client, from_server) = self.wait(over).await?;
+        if from_server.read || from_server.closed {
+            let fatal = self.server_frames()?;
+            self.log.commit().map_err(End::Unrecorded)?;
+            if fatal || from_server.closed {
+                return Err(End::UpstreamGone);
+            }
+        }
+        if from_client.closed {
+            // What it sent before closing is still handled: Terminate often comes together with the close.
+            self.client_frames()?;
+            return Err(End::ClientGone);
+        }
+        Ok(())
+    }
+
+    /// Records this batch's intents, makes them durable where they change something, and frees the staged bytes.
+    async fn record_and_release<F>(&mut self, over: Pin<&mut F>) -> Result<(), End>
+    where
+        F: Future<Output = Ending>,
+    {
+        let durable = match self.log.commit() {
+            Ok(durable) => durable,
+            Err(fault) => {
+                self.link.discard_staged();
+                return Err(End::Unrecorded(fault));
+            }
+        };
+        if let Some(durable) = durable {
+            let synced = tokio::select! {
+                biased;
+                ending = over => { self.link.discard_staged(); return Err(End::Grant(ending)); }
+                synced = durable => synced,
+            };
+            if let Err(fault) = synced {
+                self.link.discard_staged();
+                return Err(End::Unrecorded(fault));
+            }
+        }
+        self.link.release();
+        Ok(())
+    }
+
+    /// Waits until either peer moved or the grant is over.
+    async fn wait<F>(&mut self, mut over: Pin<&mut F>) -> Result<(pump::Moved, pump::Moved), End>
+    where
+        F: Future<Output = Ending>,
+    {
+        let read_client = self.link.backlog() < BACKLOG && self.inbound.len() < BACKLOG.max(self.client_need());
+        let read_server = self.outbound.len() < BACKLOG;
+        let mut client = Side {
+            io: &mut self.client,
+            inbound: &mut self.inbound,
+            outbound: &mut self.outbound,
+            read: read_client,
+        };
+        let mut server = Side {
+            io: &mut self.link.transport,
+            inbound: &mut self.link.inbound,
+            outbound: &mut self.link.outbound,
+            read: read_server,
+        };
+        poll_fn(|cx| {
+            if let Poll::Ready(ending) = over.as_mut().poll(cx) {
+                return Poll::Ready(Err(End::Grant(ending)));
+            }
+            let from_server = match poll_side(cx, &mut server) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(End::UpstreamGone)),
+                Poll::Ready(Ok(moved)) => Some(moved),
+                Poll::Pending => None,
+            };
+            let from_client = match poll_side(cx, &mut client) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(End::ClientGone)),
+                Poll::Ready(Ok(moved)) => Some(moved),
+                Poll::Pending => None,
+            };
+            match (from_client, from_server) {
+                (None, None) => Poll::Pending,
+                (client, server) => Poll::Ready(Ok((client.unwrap_or_default(), server.unwrap_or_default()))),
+            }
+        })
+        .await
+    }
+
+    /// How many bytes the message at the head of the inbound buffer needs before it can be handled.
+    fn client_need(&self) -> usize {
+        use crate::wire::frame::{Head, client_streams};
+        match Head::peek(&self.inbound, client_streams) {
+            Ok(Some(head)) if !client_streams(head.tag) => head.total + 1,
+            _ => 0,
+        }
+    }
+
+    /// Ends the session: upstream first, then the client, then the record.
+    async fn finish(mut self, end: End) -> Option<Link> {
+        let clean = matches!(end, End::Terminated)
+            && self.transaction == b'I'
+            && self.pending.is_empty()
+            && !self.pipeline
+            && self.link.backlog() == 0;
+        if !clean {
+            // Closing the socket does not stop a running statement; this does.
+            self.core.house.cutter.cut(self.link.cut());
+        }
+        self.farewell(&end).await;
+        self.close_record(&end);
+        clean.then_some(self.link)
+    }
+
+    async fn farewell(&mut self, end: &End) {
+        let complaint = match end {
+            End::Grant(ending) => Some(Complaint::fatal("57P01", ending.reason.clone())),
+            End::Protocol(fault) => Some(Complaint::fatal(fault.sqlstate(), fault.to_string())),
+            End::Fatal(complaint) => Some((**complaint).clone()),
+            End::Unrecorded(fault) => Some(log::unrecorded(fault)),
+            End::UpstreamGone => {
+                let gone = Complaint::fatal("08006", "the database closed the connection");
+                (!self.log.saw_fatal()).then_some(gone)
+            }
+            End::Terminated | End::ClientGone => None,
+        };
+        // In the middle of a streamed row nothing can be said that would be understood.
+        if let Some(complaint) = complaint.filter(|_| self.server_stream == 0) {
+            complaint.put(&mut self.outbound);
+        }
+        let goodbye = async {
+            let _unsent = self.client.write_all(&self.outbound).await;
+            let _unclosed = self.client.shutdown().await;
+        };
+        let _in_time = tokio::time::timeout(FAREWELL, goodbye).await;
+    }
+
+    /// Every statement without an outcome gets one, then the session's own closing record.
+    fn close_record(&mut self, end: &End) {
+        while let Some(expect) = self.pending.pop_front() {
+            match expect {
+                Expect::Execute(run) => self.log.cancelled(&run),
+                Expect::Query { runs, ended, .. } => {
+                    for run in runs.iter().skip(ended) {
+                        self.log.cancelled(run);
+                    }
+                }
+                Expect::Parse { .. }
+                | Expect::Bind { .. }
+                | Expect::Describe
+                | Expect::CloseStatement(_)
+                | Expect::ClosePortal(_)
+                | Expect::CopyEnd
+                | Expect::Sync
+                | Expect::Refusal(_) => {}
+            }
+        }
+        let why = match end {
+            End::Terminated => "terminated by the client",
+            End::ClientGone => "client connection lost",
+            End::UpstreamGone => "database connection lost",
+            End::Grant(ending) => &ending.reason,
+            End::Protocol(_) => "protocol violation",
+            End::Fatal(complaint) => &complaint.message,
+            End::Unrecorded(_) => "the ledger could not be written",
+        };
+        self.log.closed(why);
+    }
+}
+
+/// Resolves when the grant is over, by a state change or by its hard end.
+async fn over(state: &mut watch::Receiver<GrantState>, deadline: Instant, grant: Arc<Live>) -> Ending {
+    tokio::select! {
+        biased;
+        ending = ended(state) => ending,
+        () = tokio::time::sleep_until(deadline) => grant.hard_end(),
+    }
+}
+
+async fn ended(state: &mut watch::Receiver<GrantState>) -> Ending {
+    let found = state.wait_for(|state| matches!(state, GrantState::Ended(_))).await.map(|state| state.clone());
+    match found {
+        Ok(GrantState::Ended(ending)) => ending,
+        // The registry let go of the grant: there is nobody left to say that it is alive.
+        Ok(GrantState::Active) | Err(_) => Ending {
+            kind: crate::grant::EndingKind::Killed,
+            reason: "the broker no longer knows this grant".to_owned(),
+        },
+    }
+}

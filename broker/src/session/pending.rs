@@ -1,0 +1,76 @@
+//! What the server still owes: one entry per message sent that will be answered, in order.
+
+use std::rc::Rc;
+
+use super::prepared::Prepared;
+use crate::wire::answer::Complaint;
+
+/// The answer one forwarded message will get.
+#[derive(Debug)]
+pub enum Expect {
+    /// ParseComplete: then the name stands for the statement.
+    Parse {
+        /// The statement's protocol-level name.
+        name: String,
+        /// What it names from then on.
+        prepared: Rc<Prepared>,
+    },
+    /// BindComplete: then the portal stands for the statement.
+    Bind {
+        /// The portal's name.
+        portal: String,
+        /// What it runs.
+        prepared: Rc<Prepared>,
+    },
+    /// RowDescription or NoData.
+    Describe,
+    /// CloseComplete; a prepared statement of this name is gone then.
+    CloseStatement(String),
+    /// CloseComplete; a portal of this name is gone then.
+    ClosePortal(String),
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute(Run),
+    /// CopyDone or CopyFail went by: what was sent before it belongs to the COPY.
+    CopyEnd,
+    /// ReadyForQuery after Sync.
+    Sync,
+    /// One CommandComplete per statement, then ReadyForQuery.
+    Query {
+        /// The statements, in order.
+        runs: Vec<Run>,
+        /// How many have ended.
+        ended: usize,
+        /// When the last thing in it is our failing statement: what its error becomes.
+        refusal: Option<Box<Complaint>>,
+    },
+    /// Our failing statement in the extended protocol: what its error becomes.
+    Refusal(Box<Complaint>),
+}
+
+/// One execution of one statement.
+#[derive(Debug)]
+pub struct Run {
+    /// The execution's number in the session's record.
+    pub intent: u64,
+    /// When it was sent.
+    pub started: std::time::Instant,
+    /// Its class, for the totals.
+    pub class: crate::sql::Class,
+    /// A name that exists from its success on (PREPARE).
+    pub makes: Option<(String, Rc<Prepared>)>,
+    /// For COPY … FROM STDIN: what lets its data pass.
+    pub copy: Option<crate::decide::Permit>,
+}
+
+impl Run {
+    /// Takes the run out of its place among the runs of a Query.
+    pub fn take(&mut self) -> Self {
+        Self {
+            intent: self.intent,
+            started: self.started,
+            class: self.class,
+            makes: self.makes.take(),
+            copy: self.copy.take(),
+        }
+    }
+}

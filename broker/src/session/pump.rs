@@ -1,0 +1,106 @@
+//! Moving bytes: both sockets, both directions, one poll. Reads only what there is room for, writes whatever waits.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+/// What an idle direction keeps: small, because there may be thousands of idle sessions.
+const SMALL: usize = 4 * 1024;
+/// What a busy direction grows to.
+const LARGE: usize = 128 * 1024;
+/// Beyond this backlog the other side is not read: back-pressure instead of memory.
+pub const BACKLOG: usize = 256 * 1024;
+
+/// One peer as the pump sees it: a socket and its two buffers.
+#[derive(Debug)]
+pub struct Side<'a, T> {
+    /// The socket.
+    pub io: &'a mut T,
+    /// Read and not yet handled.
+    pub inbound: &'a mut BytesMut,
+    /// Handled and not yet written.
+    pub outbound: &'a mut BytesMut,
+    /// Whether there is room to read.
+    pub read: bool,
+}
+
+/// What moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes came in.
+    pub read: bool,
+    /// A backlog was written down.
+    pub drained: bool,
+    /// The peer closed its sending side.
+    pub closed: bool,
+}
+
+/// Polls one side: writes what waits, then reads if there is room. Ready when anything the session must look at moved.
+pub fn poll_side<T>(cx: &mut Context<'_>, side: &mut Side<'_, T>) -> Poll<io::Result<Moved>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut moved = Moved::default();
+    if !side.outbound.is_empty() {
+        let backlog = side.outbound.len() > BACKLOG;
+        let drained = poll_write(cx, side.io, side.outbound)?;
+        moved.drained = backlog && drained;
+    }
+    if side.read {
+        match poll_read(cx, side.io, side.inbound)? {
+            Poll::Ready(0) => moved.closed = true,
+            Poll::Ready(_) => moved.read = true,
+            Poll::Pending => {}
+        }
+    }
+    if moved == Moved::default() { Poll::Pending } else { Poll::Ready(Ok(moved)) }
+}
+
+/// True when everything was written and flushed.
+fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound: &mut BytesMut) -> io::Result<bool> {
+    while !outbound.is_empty() {
+        match Pin::new(&mut *io).poll_write(cx, outbound) {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => outbound.advance(written),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(false),
+        }
+    }
+    // Give the memory back: an idle session holds no write buffer.
+    *outbound = BytesMut::new();
+    match Pin::new(io).poll_flush(cx) {
+        Poll::Ready(result) => result.map(|()| true),
+        Poll::Pending => Ok(true),
+    }
+}
+
+fn poll_read<T: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    io: &mut T,
+    inbound: &mut BytesMut,
+) -> io::Result<Poll<usize>> {
+    if inbound.capacity() - inbound.len() < SMALL / 2 {
+        // A buffer that is full before its frames are handled is a bulk transfer: read in bigger pieces.
+        inbound.reserve(if inbound.is_empty() { SMALL } else { LARGE });
+    }
+    match poll_read_buf(Pin::new(io), cx, inbound) {
+        Poll::Ready(Ok(count)) => {
+            if inbound.len() == inbound.capacity() && inbound.capacity() <= LARGE {
+                inbound.reserve(LARGE);
+            }
+            Ok(Poll::Ready(count))
+        }
+        Poll::Ready(Err(error)) => Err(error),
+        Poll::Pending => {
+            if inbound.is_empty() {
+                // An idle session holds no read buffer.
+                *inbound = BytesMut::new();
+            }
+            Ok(Poll::Pending)
+        }
+    }
+}

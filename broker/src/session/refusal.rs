@@ -1,0 +1,60 @@
+//! Refusing one statement so that the client ends up exactly where PostgreSQL's own error would leave it: the server
+//! is given a statement that is valid and fails in analysis, and only the error that carries our nonce is replaced.
+
+use std::rc::Rc;
+
+use super::prepared::NotRead;
+use crate::base::secret::{NoRandomness, random_base62};
+use crate::decide::Denial;
+use crate::wire::answer::Complaint;
+
+/// The name no function has.
+#[derive(Debug, Clone)]
+pub struct Nonce(Rc<str>);
+
+impl Nonce {
+    /// A fresh nonce for one session.
+    pub fn fresh() -> Result<Self, NoRandomness> {
+        let random = random_base62(20)?.to_ascii_lowercase();
+        Ok(Self(format!("hoop_denied_{random}").into()))
+    }
+
+    /// The statement that fails.
+    pub fn failing(&self) -> String {
+        format!("SELECT pg_catalog.{}()", self.0)
+    }
+
+    /// True when `message` is the failing statement's own error.
+    pub fn made(&self, message: &str) -> bool {
+        message.contains(&*self.0)
+    }
+}
+
+/// The error of a denied statement.
+pub fn denied(denial: &Denial) -> Complaint {
+    Complaint {
+        severity: "ERROR",
+        sqlstate: "42501",
+        message: denial.message(),
+        detail: Some(denial.detail.clone()),
+        hint: Some(denial.hint.clone()),
+    }
+}
+
+/// The error of a text that could not be read.
+pub fn not_read(fault: &NotRead) -> Complaint {
+    let mut complaint = denied(&fault.denial);
+    complaint.sqlstate = fault.sqlstate;
+    complaint
+}
+
+/// The error of a name the session does not know, with PostgreSQL's own SQLSTATE.
+pub fn unknown_name(sqlstate: &'static str, what: &str, name: &str) -> Complaint {
+    Complaint {
+        severity: "ERROR",
+        sqlstate,
+        message: format!("{what} \"{name}\" does not exist"),
+        detail: None,
+        hint: None,
+    }
+}

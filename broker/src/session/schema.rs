@@ -1,0 +1,161 @@
+//! The schema as this session sees it: the shared snapshot, or its own while it has uncommitted changes.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+
+use super::{End, Session};
+use crate::catalog;
+use crate::sql::Snapshot;
+use crate::wire::answer::Complaint;
+use crate::wire::frame::{HEADER, Head};
+use crate::wire::{backend, frontend};
+
+/// The name of the broker's own statement and portal while it reads the schema.
+const OWN: &str = "hoop_schema";
+
+/// What names resolve against.
+#[derive(Debug)]
+pub struct View {
+    snapshot: Arc<Snapshot>,
+    updates: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// The session changed the schema in a transaction that is not over: others' snapshots do not fit.
+    private: bool,
+    /// The snapshot is older than what the session did.
+    behind: bool,
+}
+
+impl View {
+    /// The shared snapshot and its later versions.
+    pub fn new(snapshot: Arc<Snapshot>, updates: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        Self { snapshot, updates, private: false, behind: false }
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// True when the schema must be read again before anything else is judged.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// A schema change was sent.
+    pub fn moved(&mut self) {
+        self.private = true;
+        self.behind = true;
+    }
+
+    /// A rollback was sent: changes made in the transaction are gone.
+    pub fn rolled_back(&mut self) {
+        self.behind |= self.private;
+    }
+
+    /// The transaction is over, one way or the other.
+    pub fn transaction_over(&mut self) {
+        self.behind |= self.private;
+    }
+
+    /// Takes over a newer shared snapshot, unless this session sees a schema of its own.
+    fn follow(&mut self) {
+        if !self.private && self.updates.has_changed().unwrap_or(false) {
+            let newer = self.updates.borrow_and_update().clone();
+            if let Some(newer) = newer {
+                self.snapshot = newer;
+            }
+        }
+    }
+}
+
+impl<C> Session<C> {
+    /// True when the next statement cannot be judged before the schema was read again.
+    pub(super) fn view_is_behind(&mut self) -> bool {
+        self.view.follow();
+        // In a failed transaction nothing but ROLLBACK runs, and nothing can be read.
+        self.view.behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+    }
+
+    /// Holds the client's next message back until the server has answered everything so far.
+    pub(super) fn wait_for_view(&mut self) {
+        self.waiting = true;
+        if self.pipeline && !self.pending.is_empty() {
+            let mut flush = BytesMut::new();
+            frontend::put_bare(&mut flush, b'H');
+            self.link.send_own(flush);
+        }
+    }
+
+    /// Reads the schema through the session's own connection, inside whatever transaction it is in.
+    pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
+        if self.server_skips || !self.view.behind {
+            return Ok(());
+        }
+        if self.transaction == b'E' && self.pipeline {
+            let text = "statements behind a ROLLBACK in the same pipeline cannot be judged";
+            let complaint = Complaint::fatal("0A000", text).hint("send Sync after the ROLLBACK");
+            return Err(End::Fatal(Box::new(complaint)));
+        }
+        let text = self.own_query(catalog::query(catalog::Part::User)).await?;
+        let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
+        self.view.snapshot = Arc::new(snapshot);
+        self.view.behind = false;
+        if self.transaction == b'I' && !self.pipeline {
+            // Committed: everybody sees it.
+            self.view.private = false;
+            self.core.house.catalogs.publish(&self.link.target, self.view.snapshot.clone());
+        }
+        Ok(())
+    }
+
+    /// Runs one query of the broker's own and returns its only value. In the middle of a pipeline it ends with Flush,
+    /// so that the client's implicit transaction stays open; otherwise with Sync.
+    async fn own_query(&mut self, sql: &str) -> Result<String, End> {
+        let mut out = BytesMut::with_capacity(sql.len() + 128);
+        frontend::put_parse(&mut out, OWN, sql);
+        frontend::put_bind(&mut out, OWN, OWN);
+        frontend::put_execute(&mut out, OWN);
+        frontend::put_close_statement(&mut out, OWN);
+        let last = if self.pipeline { b'3' } else { b'Z' };
+        frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
+        let sent = async {
+            self.link.transport.write_all(&out).await?;
+            self.link.transport.flush().await
+        };
+        sent.await.map_err(|_| End::UpstreamGone)?;
+        let mut value = None;
+        loop {
+            let message = self.own_answer().await?;
+            let body = message.get(HEADER..).unwrap_or_default();
+            match message.first() {
+                Some(b'D') => {
+                    let column = backend::first_column(body).map_err(|_| End::UpstreamGone)?;
+                    value = column.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+                }
+                Some(b'E') => {
+                    let text = "the broker could not read the schema after this session changed it";
+                    return Err(End::Fatal(Box::new(Complaint::fatal("58000", text))));
+                }
+                // Asynchronous messages are the client's.
+                Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
+                Some(tag) if *tag == last => return value.ok_or(End::UpstreamGone),
+                _ => {}
+            }
+        }
+    }
+
+    async fn own_answer(&mut self) -> Result<BytesMut, End> {
+        loop {
+            let head = Head::peek(&self.link.inbound, |_| false).map_err(|_| End::UpstreamGone)?;
+            if let Some(head) = head.filter(|head| head.complete(self.link.inbound.len())) {
+                return Ok(self.link.inbound.split_to(head.total));
+            }
+            match self.link.transport.read_buf(&mut self.link.inbound).await {
+                Ok(0) | Err(_) => return Err(End::UpstreamGone),
+                Ok(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What the server answers: passed on as bytes, matched with what was asked, recorded; our own failing statement's
+//! error becomes the refusal.
+
+use std::sync::atomic::Ordering;
+
+use bytes::{Buf, BytesMut};
+
+use super::pending::{Expect, Run};
+use super::{Copy, End, Session};
+use crate::wire::answer::Complaint;
+use crate::wire::backend::{self, Report};
+use crate::wire::frame::{HEADER, Head, server_streams};
+
+/// Settings the judge relies on, as PostgreSQL reports them. Another value would mean that the text that was judged is
+/// not the text that runs.
+const PINNED: &[(&str, &str)] = &[("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
+
+/// What becomes of one server message.
+enum Answer {
+    /// It goes to the client as it is.
+    Pass,
+    /// The client sees this instead.
+    Replace(Box<Complaint>),
+    /// It goes to the client, and the connection is over.
+    Last,
+}
+
+impl<C> Session<C> {
+    /// Handles every complete message in the upstream buffer. True when the server has said a last word.
+    pub(super) fn server_frames(&mut self) -> Result<bool, End> {
+        let mut inbound = std::mem::take(&mut self.link.inbound);
+        let result = self.pass_frames(&mut inbound);
+        self.link.inbound = inbound;
+        result
+    }
+
+    fn pass_frames(&mut self, inbound: &mut BytesMut) -> Result<bool, End> {
+        let mut last = false;
+        let mut ready = self.server_stream.min(inbound.len());
+        self.server_stream -= ready;
+        while !last {
+            let rest = inbound.get(ready..).unwrap_or_default();
+            let Some(head) = Head::peek(rest, server_streams).map_err(|_| End::UpstreamGone)? else { break };
+            if server_streams(head.tag) {
+                let here = head.total.min(rest.len());
+                self.server_stream = head.total - here;
+                ready += here;
+                continue;
+            }
+            let Some(body) = rest.get(HEADER..head.total) else { break };
+            match self.answer(head.tag, body)? {
+                Answer::Pass => ready += head.total,
+                Answer::Last => {
+                    ready += head.total;
+                    last = true;
+                }
+                Answer::Replace(complaint) => {
+                    self.forward(inbound, ready);
+                    inbound.advance(head.total);
+                    ready = 0;
+                    complaint.put(&mut self.outbound);
+                }
+            }
+        }
+        self.forward(inbound, ready);
+        Ok(last)
+    }
+
+    fn forward(&mut self, inbound: &mut BytesMut, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let bytes = inbound.split_to(count);
+        if self.outbound.is_empty() {
+            self.outbound = bytes;
+        } else {
+            self.outbound.extend_from_slice(&bytes);
+        }
+    }
+
+    fn answer(&mut self, tag: u8, body: &[u8]) -> Result<Answer, End> {
+        match tag {
+            b'C' => {
+                let text = backend::command_tag(body).map_err(|_| End::UpstreamGone)?;
+                self.statement_ended(text);
+            }
+            b'I' | b's' => self.statement_ended(if tag == b's' { "SUSPENDED" } else { "" }),
+            b'1' | b'2' | b'3' | b'n' => self.step_done(tag),
+            b'T' => self.described(),
+            b'Z' => self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?),
+            b'E' => {
+                let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
+                return Ok(self.failed(&report));
+            }
+            b'S' => {
+                let (name, value) = backend::parameter(body).map_err(|_| End::UpstreamGone)?;
+                if PINNED.iter().any(|(pinned, wanted)| *pinned == name && *wanted != value) {
+                    let text = format!("the session's {name} changed, so statements can no longer be judged");
+                    return Err(End::Fatal(Box::new(Complaint::fatal("57P01", text))));
+                }
+            }
+            b'G' => self.copy_began(),
+            // Notices, notifications, parameter descriptions, COPY out begin and end.
+            b'N' | b'A' | b't' | b'H' | b'c' => {}
+            // Nothing else may come after start-up from a server that keeps the protocol.
+            _ => return Err(End::UpstreamGone),
+        }
+        Ok(Answer::Pass)
+    }
+
+    /// ParseComplete, BindComplete, CloseComplete, NoData.
+    fn step_done(&mut self, tag: u8) {
+        self.drop_copy_ends();
+        match (tag, self.pending.pop_front()) {
+            (b'1', Some(Expect::Parse { name, prepared })) => {
+                self.prepared.insert(name, prepared);
+            }
+            (b'2', Some(Expect::Bind { portal, prepared })) => {
+                self.portals.insert(portal, prepared);
+            }
+            (b'3', Some(Expect::CloseStatement(name))) => {
+                self.prepared.remove(&name);
+            }
+            (b'3', Some(Expect::ClosePortal(name))) => {
+                self.portals.remove(&name);
+            }
+            (b'n', Some(Expect::Describe)) | (_, None) => {}
+            (_, Some(other)) => self.pending.push_front(other),
+        }
+    }
+
+    /// RowDescription: answers a Describe, or belongs to a Query or nothing of ours.
+    fn described(&mut self) {
+        if matches!(self.pending.front(), Some(Expect::Describe)) {
+            self.pending.pop_front();
+        }
+    }
+
+    /// CommandComplete, EmptyQueryResponse, PortalSuspended.
+    fn statement_ended(&mut self, tag: &str) {
+        self.drop_copy_ends();
+        let rows = backend::tag_rows(tag);
+        match self.pending.pop_front() {
+            Some(Expect::Execute(run)) => {
+                self.succeeded(run, tag, rows);
+            }
+            Some(Expect::Query { mut runs, ended, refusal }) => {
+                if let Some(run) = runs.get_mut(ended) {
+                    let run = run.take();
+                    self.succeeded(run, tag, rows);
+                }
+                self.pending.push_front(Expect::Query { runs, ended: ended + 1, refusal });
+            }
+            Some(Expect::Describe) | None => {}
+            Some(other) => self.pending.push_front(other),
+        }
+    }
+
+    fn succeeded(&mut self, run: Run, tag: &str, rows: u64) {
+        if run.copy.is_some() {
+            self.copy = Copy::Idle;
+        }
+        self.grant.totals.count(run.class, rows);
+        self.log.succeeded(&run, tag, rows);
+        if let Some((name, prepared)) = run.makes {
+            self.prepared.insert(name, prepared);
+        }
+    }
+
+    fn ready(&mut self, status: u8) {
+        loop {
+            match self.pending.pop_front() {
+                Some(Expect::Sync | Expect::Query { .. }) | None => break,
+                Some(_) => {}
+            }
+        }
+        self.transaction = status;
+        self.server_skips = false;
+        self.pipeline = self.pending.iter().any(|expect| !matches!(expect, Expect::Query { .. }));
+        if status == b'I' {
+            self.portals.clear();
+            self.view.transaction_over();
+        }
+    }
+
+    fn failed(&mut self, report: &Report<'_>) -> Answer {
+        self.drop_copy_ends();
+        if !matches!(self.copy, Copy::Swallow(_)) {
+            self.copy = Copy::Idle;
+        }
+        if report.is_fatal() {
+            self.log.note_fatal();
+            return Answer::Last;
+        }
+        let mut refusal = None;
+        match self.pending.front_mut() {
+            Some(Expect::Query { runs, ended, refusal: ours }) => {
+                let mut status = Some(report.sqlstate);
+                for run in runs.iter().skip(*ended) {
+                    self.log.failed(run, status.take());
+                }
+                *ended = runs.len();
+                refusal = ours.take();
+            }
+            // A deferred constraint or a commit failed: ReadyForQuery follows.
+            Some(Expect::Sync) | None => {}
+            Some(_) => refusal = self.pipeline_failed(report),
+        }
+        match refusal {
+            Some(complaint) if self.nonce.made(report.message) => Answer::Replace(complaint),
+            // An earlier error, or an already aborted transaction: the server's own words.
+            _ => Answer::Pass,
+        }
+    }
+
+    /// Everything up to Sync is dropped by the server: the front one failed, the others never ran.
+    fn pipeline_failed(&mut self, report: &Report<'_>) -> Option<Box<Complaint>> {
+        self.server_skips = true;
+        let mut refusal = None;
+        let mut status = Some(report.sqlstate);
+        while let Some(expect) = self.pending.pop_front() {
+            match expect {
+                Expect::Sync | Expect::Query { .. } => {
+                    self.pending.push_front(expect);
+                    break;
+                }
+                Expect::Execute(run) => self.log.failed(&run, status.take()),
+                Expect::Refusal(complaint) if status.is_some() => refusal = Some(complaint),
+                Expect::Parse { .. }
+                | Expect::Bind { .. }
+                | Expect::Describe
+                | Expect::CloseStatement(_)
+                | Expect::ClosePortal(_)
+                | Expect::CopyEnd
+                | Expect::Refusal(_) => {}
+            }
+            // Only the message at the front caused the error.
+            status = None;
+        }
+        refusal
+    }
+
+    /// The server takes COPY data from now on and ignores Sync until the COPY ends: a Sync that was sent in between
+    /// will not be answered.
+    fn copy_began(&mut self) {
+        self.drop_copy_ends();
+        let permit = match self.pending.front() {
+            Some(Expect::Execute(run)) => run.copy.clone(),
+            Some(Expect::Query { runs, ended, .. }) => runs.get(*ended).and_then(|run| run.copy.clone()),
+            _ => None,
+        };
+        let end = self.pending.iter().position(|expect| matches!(expect, Expect::CopyEnd));
+        let before_end = end.unwrap_or(self.pending.len());
+        let mut index = 0;
+        self.pending.retain(|expect| {
+            index += 1;
+            index > before_end || !matches!(expect, Expect::Sync)
+        });
+        if let (Some(permit), None) = (permit, end) {
+            self.copy = Copy::Open { permit, begun: true };
+        }
+    }
+
+    /// A marker at the front belongs to a COPY that has ended.
+    fn drop_copy_ends(&mut self) {
+        while matches!(self.pending.front(), Some(Expect::CopyEnd)) {
+            self.pending.pop_front();
+        }
+    }
+}
+
+impl crate::grant::Totals {
+    /// Counts one statement that succeeded.
+    fn count(&self, class: crate::sql::Class, rows: u64) {
+        if let Some(counter) = self.statements.get(class as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,121 @@
+//! What a server sends, as far as we read it. The server is not trusted to be well-formed.
+
+use super::{Body, WireFault};
+
+/// The fields of an ErrorResponse or NoticeResponse that we look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// `V`, the severity that is never translated; falls back to `S`.
+    pub severity: &'a str,
+    /// `C`, the SQLSTATE.
+    pub sqlstate: &'a str,
+    /// `M`, the message.
+    pub message: &'a str,
+}
+
+impl Report<'_> {
+    /// True when the server ends the connection after it.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.severity, "FATAL" | "PANIC")
+    }
+}
+
+/// Reads an ErrorResponse or NoticeResponse. Missing fields read as empty.
+pub fn report(body: &[u8]) -> Result<Report<'_>, WireFault> {
+    let mut reader = Body::new("ErrorResponse", body);
+    let mut report = Report::default();
+    loop {
+        let field = reader.byte()?;
+        if field == 0 {
+            break;
+        }
+        // Before the encoding is agreed a server may speak any encoding: what is not UTF-8 reads as empty.
+        let text = std::str::from_utf8(reader.cstr_bytes()?).unwrap_or_default();
+        match field {
+            b'V' => report.severity = text,
+            b'S' if report.severity.is_empty() => report.severity = text,
+            b'C' => report.sqlstate = text,
+            b'M' => report.message = text,
+            _ => {}
+        }
+    }
+    reader.end()?;
+    Ok(report)
+}
+
+/// The text of a CommandComplete.
+pub fn command_tag(body: &[u8]) -> Result<&str, WireFault> {
+    let mut reader = Body::new("CommandComplete", body);
+    let tag = reader.cstr()?;
+    reader.end()?;
+    Ok(tag)
+}
+
+/// The row count a command tag ends with: `INSERT 0 5`, `SELECT 3`, `COPY 9`.
+pub fn tag_rows(tag: &str) -> u64 {
+    tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// The transaction status of a ReadyForQuery: `I`, `T` or `E`.
+pub fn ready(body: &[u8]) -> Result<u8, WireFault> {
+    let mut reader = Body::new("ReadyForQuery", body);
+    let status = reader.byte()?;
+    if !matches!(status, b'I' | b'T' | b'E') {
+        return Err(reader.malformed());
+    }
+    reader.end()?;
+    Ok(status)
+}
+
+/// The name and value of a ParameterStatus.
+pub fn parameter(body: &[u8]) -> Result<(&str, &str), WireFault> {
+    let mut reader = Body::new("ParameterStatus", body);
+    let pair = (reader.cstr()?, reader.cstr()?);
+    reader.end()?;
+    Ok(pair)
+}
+
+/// Process id and secret of a BackendKeyData.
+pub fn key_data(body: &[u8]) -> Result<(u32, Vec<u8>), WireFault> {
+    let mut reader = Body::new("BackendKeyData", body);
+    let pid = u32::from_be_bytes(reader.int32()?.to_be_bytes());
+    let secret = reader.rest();
+    if (4..=256).contains(&secret.len()) { Ok((pid, secret.to_vec())) } else { Err(reader.malformed()) }
+}
+
+/// The first column of a DataRow; `None` when it is NULL.
+pub fn first_column(body: &[u8]) -> Result<Option<&[u8]>, WireFault> {
+    let mut reader = Body::new("DataRow", body);
+    if reader.int16()? < 1 {
+        return Err(reader.malformed());
+    }
+    match usize::try_from(reader.int32()?) {
+        Ok(length) => reader.bytes(length).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_a_code_still_reads() {
+        let report = report(b"SERROR\0Mboom\0\0").unwrap();
+        assert_eq!((report.severity, report.sqlstate, report.message), ("ERROR", "", "boom"));
+        assert!(super::report(b"SERROR\0Mboom").is_err());
+    }
+
+    #[test]
+    fn rows_come_from_the_tags_last_word() {
+        assert_eq!(tag_rows("INSERT 0 5"), 5);
+        assert_eq!(tag_rows("SELECT 12"), 12);
+        assert_eq!(tag_rows("CREATE TABLE"), 0);
+    }
+
+    #[test]
+    fn a_short_data_row_is_refused() {
+        assert!(first_column(&[0, 1, 0, 0, 0, 9, 1]).is_err());
+        assert_eq!(first_column(&[0, 1, 0xff, 0xff, 0xff, 0xff]), Ok(None));
+    }
+}

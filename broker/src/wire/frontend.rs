@@ -1,0 +1,176 @@
+//! What a client sends after start-up, as far as we read it.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Body, WireFault};
+
+/// `Parse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parse<'a> {
+    /// The prepared statement's name, empty for the unnamed one.
+    pub name: &'a str,
+    /// The SQL text.
+    pub text: &'a str,
+}
+
+/// Whether a `Describe` or `Close` names a statement or a portal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A portal.
+    Portal(&'a str),
+    /// A prepared statement.
+    Statement(&'a str),
+}
+
+/// The text of a `Query`.
+pub fn query(body: &[u8]) -> Result<&str, WireFault> {
+    let mut reader = Body::new("Query", body);
+    let text = reader.cstr()?;
+    reader.end()?;
+    Ok(text)
+}
+
+/// Reads a `Parse`.
+pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireFault> {
+    let mut reader = Body::new("Parse", body);
+    let name = reader.cstr()?;
+    let text = reader.cstr()?;
+    let count = usize::try_from(reader.int16()?).map_err(|_| reader.malformed())?;
+    reader.bytes(count * 4)?;
+    reader.end()?;
+    Ok(Parse { name, text })
+}
+
+/// The portal and the statement a `Bind` names. The body may be cut after them: the values are streamed past, and
+/// the server checks them.
+pub fn bind(start: &[u8]) -> Result<(&str, &str), WireFault> {
+    let mut reader = Body::new("Bind", start);
+    Ok((reader.cstr()?, reader.cstr()?))
+}
+
+/// Reads a `Describe` or a `Close`.
+pub fn target(body: &[u8]) -> Result<Target<'_>, WireFault> {
+    let mut reader = Body::new("Describe or Close", body);
+    let kind = reader.byte()?;
+    let name = reader.cstr()?;
+    let target = match kind {
+        b'P' => Target::Portal(name),
+        b'S' => Target::Statement(name),
+        _ => return Err(reader.malformed()),
+    };
+    reader.end()?;
+    Ok(target)
+}
+
+/// The portal an `Execute` names.
+pub fn execute(body: &[u8]) -> Result<&str, WireFault> {
+    let mut reader = Body::new("Execute", body);
+    let portal = reader.cstr()?;
+    reader.int32()?;
+    reader.end()?;
+    Ok(portal)
+}
+
+/// Appends a frame of type `tag` whose body `fill` writes.
+pub fn frame(out: &mut BytesMut, tag: u8, fill: impl FnOnce(&mut BytesMut)) {
+    out.put_u8(tag);
+    let start = out.len();
+    out.put_u32(0);
+    fill(out);
+    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    if let Some(slot) = out.get_mut(start..start + 4) {
+        slot.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends NUL-terminated text. A NUL inside would end it early, so it is cut there.
+pub fn put_cstr(out: &mut BytesMut, text: &str) {
+    out.extend_from_slice(text.split('\0').next().unwrap_or_default().as_bytes());
+    out.put_u8(0);
+}
+
+/// Appends a `Query`.
+pub fn put_query(out: &mut BytesMut, text: &str) {
+    frame(out, b'Q', |body| put_cstr(body, text));
+}
+
+/// Appends a `Parse` without parameter types.
+pub fn put_parse(out: &mut BytesMut, name: &str, text: &str) {
+    frame(out, b'P', |body| {
+        put_cstr(body, name);
+        put_cstr(body, text);
+        body.put_i16(0);
+    });
+}
+
+/// Appends a `Bind` without parameters, results in text.
+pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str) {
+    frame(out, b'B', |body| {
+        put_cstr(body, portal);
+        put_cstr(body, statement);
+        body.put_i16(0);
+        body.put_i16(0);
+        body.put_i16(0);
+    });
+}
+
+/// Appends a `Describe` of a portal.
+pub fn put_describe_portal(out: &mut BytesMut, portal: &str) {
+    frame(out, b'D', |body| {
+        body.put_u8(b'P');
+        put_cstr(body, portal);
+    });
+}
+
+/// Appends an `Execute` without a row limit.
+pub fn put_execute(out: &mut BytesMut, portal: &str) {
+    frame(out, b'E', |body| {
+        put_cstr(body, portal);
+        body.put_i32(0);
+    });
+}
+
+/// Appends a `Close` of a prepared statement.
+pub fn put_close_statement(out: &mut BytesMut, name: &str) {
+    frame(out, b'C', |body| {
+        body.put_u8(b'S');
+        put_cstr(body, name);
+    });
+}
+
+/// Appends a message without a body: `Sync`, `Flush`, `Terminate`.
+pub fn put_bare(out: &mut BytesMut, tag: u8) {
+    frame(out, tag, |_| {});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut out = BytesMut::new();
+        put_parse(&mut out, "s", "SELECT 1");
+        assert_eq!(parse(&out[5..]).unwrap(), Parse { name: "s", text: "SELECT 1" });
+        out.clear();
+        put_query(&mut out, "SELECT 1");
+        assert_eq!(query(&out[5..]).unwrap(), "SELECT 1");
+        out.clear();
+        put_execute(&mut out, "p");
+        assert_eq!(execute(&out[5..]).unwrap(), "p");
+    }
+
+    #[test]
+    fn a_query_with_bytes_after_its_nul_is_refused() {
+        assert_eq!(query(b"SELECT 1\0DROP TABLE t\0"), Err(WireFault::Malformed("Query")));
+        assert_eq!(query(b"SELECT 1"), Err(WireFault::Malformed("Query")));
+        assert_eq!(query(b"SELECT '\xff'\0"), Err(WireFault::NotUtf8));
+    }
+
+    #[test]
+    fn a_parse_with_a_lying_type_count_is_refused() {
+        assert!(parse(b"\0SELECT 1\0\0\x01").is_err());
+        assert!(parse(b"\0SELECT 1\0\xff\xff").is_err());
+        assert!(parse(b"\0SELECT 1\0\0\0x").is_err());
+    }
+}
