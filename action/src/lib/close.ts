@@ -12,10 +12,7 @@ import { type Asking, type Holding, restore } from './state.js';
 import { denialWords, endingWords, grantSummary, wanted, writeSummary } from './summary.js';
 import { count, plain } from './text.js';
 
-export type Core = Pick<
-  typeof toolkit,
-  'getState' | 'saveState' | 'exportVariable' | 'info' | 'warning' | 'error' | 'summary'
->;
+export type Core = Pick<typeof toolkit, 'getState' | 'exportVariable' | 'info' | 'warning' | 'error' | 'summary'>;
 
 export interface Surroundings {
   readonly core: Core;

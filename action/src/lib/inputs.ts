@@ -148,7 +148,7 @@ function readBrokerUrl(text: string, wrong: string[]): string {
 function readTtl(text: string, wrong: string[]): string | undefined {
   if (!text) return undefined;
   const parts = /^(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?$/.exec(text);
-  if (!parts || !parts.slice(1).some((part) => Number(part) > 0)) {
+  if (!parts?.slice(1).some((part) => Number(part) > 0)) {
     wrong.push(`\`ttl\` is \`${plain(text, 80)}\`, but it must be a length of time such as 90s, 15m or 1h30m`);
   }
   return text;

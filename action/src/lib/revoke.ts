@@ -31,7 +31,7 @@ export async function revoke(
     const tried = await once(ask);
     ending = tried.ending;
     // The request that main sent may still be under way: look once more before believing that there is no grant.
-    const early = by === 'key' && ending.kind === 'gone' && !looked;
+    const early: boolean = by === 'key' && ending.kind === 'gone' && !looked;
     if (!tried.again && !early) break;
     looked ||= early;
     if (tries < TRIES) await clock.sleep(early ? SETTLE_MS : PAUSE_MS);

@@ -33,21 +33,15 @@ export interface State {
   exported?: readonly string[];
 }
 
-/** The part of @actions/core that keeps state. */
-export interface Keeper {
-  saveState(name: string, value: unknown): void;
-  getState(name: string): string;
-}
-
 const NAMES = ['asking', 'holding', 'noGrant', 'exported'] as const satisfies readonly (keyof State)[];
 
-export function save(core: Keeper, state: State): void {
+export function save(core: { saveState(name: string, value: unknown): void }, state: State): void {
   for (const name of NAMES) {
     if (state[name] !== undefined) core.saveState(name, JSON.stringify(state[name]));
   }
 }
 
-export function restore(core: Keeper): State {
+export function restore(core: { getState(name: string): string }): State {
   const state: Record<string, unknown> = {};
   for (const name of NAMES) {
     const text = core.getState(name);

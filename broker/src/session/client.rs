@@ -86,7 +86,7 @@ impl<C> Session<C> {
         }
         let judged = self.judge(text);
         if let Some(fault) = &judged.unreadable {
-            self.log.denied(&fault.denial, text);
+            self.note_denied(&fault.denial, text);
             self.refuse_query("", refusal::not_read(fault), Vec::new());
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl<C> Session<C> {
                 Ok(permit) => permit,
                 Err(refused) => {
                     let sent = text.get(..statement.span.start).unwrap_or_default();
-                    self.log.refused(&refused, statement_text(text, statement));
+                    self.note_refused(&refused, statement_text(text, statement));
                     if statement.class == Class::CopyIn {
                         return self.refuse_copy_in(index, refused.complaint);
                     }
@@ -153,7 +153,7 @@ impl<C> Session<C> {
         let parse = frontend::parse(body).map_err(End::Protocol)?;
         let judged = self.judge(parse.text);
         if let Some(fault) = &judged.unreadable {
-            self.log.denied(&fault.denial, parse.text);
+            self.note_denied(&fault.denial, parse.text);
             self.refuse_extended(refusal::not_read(fault));
             return Ok(());
         }
@@ -164,7 +164,7 @@ impl<C> Session<C> {
         // More than one statement in a Parse is the server's own syntax error: it fails there, and nothing runs.
         for statement in &judged.statements {
             if let Err(refused) = self.allowed(statement, false) {
-                self.log.refused(&refused, statement_text(parse.text, statement));
+                self.note_refused(&refused, statement_text(parse.text, statement));
                 self.refuse_extended(refused.complaint);
                 return Ok(());
             }
@@ -229,7 +229,7 @@ impl<C> Session<C> {
                 self.link.send(&permit, message);
             }
             Err(refused) => {
-                self.log.refused(&refused, &prepared.text);
+                self.note_refused(&refused, &prepared.text);
                 self.refuse_extended(refused.complaint);
             }
         }
@@ -280,7 +280,7 @@ impl<C> Session<C> {
             "call the function in a SELECT instead",
             &self.grant.scope,
         );
-        self.log.denied(&denial, "");
+        self.note_denied(&denial, "");
         self.refuse_query("", refusal::denied(&denial), Vec::new());
     }
 
@@ -370,6 +370,17 @@ impl<C> Session<C> {
         Run { intent, started: Instant::now(), class: statement.class, makes, copy }
     }
 
+    fn note_refused(&mut self, refused: &Refused, text: &str) {
+        if let Some(denial) = &refused.denial {
+            self.note_denied(denial, text);
+        }
+    }
+
+    fn note_denied(&mut self, denial: &crate::decide::Denial, text: &str) {
+        self.grant.totals.deny(denial);
+        self.log.denied(denial, text);
+    }
+
     fn note_sent(&mut self, permit: &Permit) {
         match permit.barrier() {
             Barrier::None => {}
@@ -434,7 +445,7 @@ impl<C> Session<C> {
 }
 
 /// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
-pub(super) struct Refused {
+struct Refused {
     /// The judge's denial, when it was the judge's.
     pub denial: Option<crate::decide::Denial>,
     /// What the client sees.

@@ -45,6 +45,13 @@ pub struct Core {
     pub warm: RefCell<Warm>,
 }
 
+impl Core {
+    /// A runtime's core.
+    pub fn new(house: Arc<House>, journal: Journal) -> Self {
+        Self { house, journal: RefCell::new(journal), decisions: RefCell::default(), warm: RefCell::default() }
+    }
+}
+
 /// Warm upstream connections by grant. Never shared between grants.
 #[derive(Debug, Default)]
 pub struct Warm(HashMap<GrantId, Vec<(Instant, Arc<Live>, Link)>>);
@@ -69,7 +76,7 @@ impl Warm {
     pub fn sweep(&mut self) {
         let now = Instant::now();
         self.0.retain(|_, links| {
-            links.retain(|(since, grant, _)| now.duration_since(*since) < WARM_FOR && grant.is_active());
+            links.retain(|(since, grant, _)| now.duration_since(*since) < WARM_FOR && grant.ending().is_none());
             !links.is_empty()
         });
     }

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use super::client::Refused;
 use super::core::Core;
 use super::pending::Run;
 use crate::base::fault::Fault as _;
@@ -130,13 +129,6 @@ impl Log {
             sqlstate: sqlstate.map(Into::into),
             micros,
         });
-    }
-
-    /// A statement that is not sent, because of the judge or because of a name nobody knows.
-    pub fn refused(&mut self, refused: &Refused, text: &str) {
-        if let Some(denial) = &refused.denial {
-            self.denied(denial, text);
-        }
     }
 
     /// A statement that is not sent.

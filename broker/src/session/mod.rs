@@ -14,6 +14,7 @@ mod server;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,12 +23,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::id::SessionId;
 use crate::decide::Permit;
-use crate::grant::{Ending, GrantState, Live};
+use crate::grant::{Ending, EndingKind, Live, SessionSlot};
 use crate::record::RecordFault;
 use crate::upstream::Link;
 use crate::wire::WireFault;
@@ -125,8 +125,14 @@ pub struct Session<C> {
 pub struct Opening<C> {
     /// Its name in the record.
     pub id: SessionId,
-    /// The grant it runs in.
-    pub grant: Arc<Live>,
+    /// Its place in the grant.
+    pub slot: SessionSlot,
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The client's own name for itself.
+    pub application: Option<String>,
+    /// How the client's connection is encrypted.
+    pub tls: Option<&'static str>,
     /// The client, authenticated.
     pub client: C,
     /// What the client has sent already.
@@ -137,21 +143,27 @@ pub struct Opening<C> {
     pub link: Link,
     /// The schema names resolve against.
     pub view: View,
+    /// The broker is going down.
+    pub stop: CancellationToken,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
-    /// A session about to start.
-    pub fn new(core: Rc<Core>, opening: Opening<C>) -> Result<Self, crate::base::secret::NoRandomness> {
-        let log = Log::new(opening.id, core.clone());
-        Ok(Self {
+    /// Runs a session until it is over. Hands back the upstream connection when it is clean enough to be used again
+    /// by the same grant; in every other case what ran upstream is being ended.
+    pub async fn run(core: Rc<Core>, opening: Opening<C>) -> Option<Link> {
+        let Opening { id, mut slot, address, application, tls, client, inbound, greeting, link, view, stop } = opening;
+        let grant = slot.grant().clone();
+        let mut log = Log::new(id, core.clone());
+        log.opened(grant.id, &address.to_string(), link.pid, application.as_deref(), tls);
+        let mut session = Self {
             core,
-            grant: opening.grant,
-            client: opening.client,
-            inbound: opening.inbound,
-            outbound: opening.greeting,
-            link: opening.link,
-            view: opening.view,
-            nonce: Nonce::fresh()?,
+            grant,
+            client,
+            inbound,
+            outbound: greeting,
+            link,
+            view,
+            nonce: Nonce::fresh(id),
             log,
             pending: VecDeque::new(),
             prepared: HashMap::new(),
@@ -164,24 +176,22 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             waiting: false,
             client_stream: (0, Onward::Drop),
             server_stream: 0,
-        })
+        };
+        let end = session.serve(&mut slot, &stop).await;
+        session.finish(end).await
     }
 
-    /// Runs until it is over. Hands back the upstream connection when it is clean enough to be used again by the same
-    /// grant; in every other case what ran upstream is being ended.
-    pub async fn run(mut self) -> Option<Link> {
-        let end = self.serve().await;
-        self.finish(end).await
-    }
-
-    async fn serve(&mut self) -> End {
-        let mut state = self.grant.state.subscribe();
-        let deadline = Instant::now() + self.grant.remaining(self.core.house.clock.now());
-        let mut over = pin!(over(&mut state, deadline, self.grant.clone()));
+    async fn serve(&mut self, slot: &mut SessionSlot, stop: &CancellationToken) -> End {
+        if let Err(fault) = self.log.commit() {
+            // Not even the session's start can be recorded: the client never hears the greeting.
+            self.outbound.clear();
+            return End::Unrecorded(fault);
+        }
+        let grant = self.grant.clone();
+        let mut over = pin!(over(slot, &grant, stop));
         loop {
-            match self.turn(over.as_mut()).await {
-                Ok(()) => {}
-                Err(end) => return end,
+            if let Err(end) = self.turn(over.as_mut()).await {
+                return end;
             }
         }
     }
@@ -367,23 +377,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     }
 }
 
-/// Resolves when the grant is over, by a state change or by its hard end.
-async fn over(state: &mut watch::Receiver<GrantState>, deadline: Instant, grant: Arc<Live>) -> Ending {
+/// Resolves when the session must end: its grant ended, its grant's hard end passed, or the broker goes down.
+async fn over(slot: &mut SessionSlot, grant: &Live, stop: &CancellationToken) -> Ending {
     tokio::select! {
         biased;
-        ending = ended(state) => ending,
-        () = tokio::time::sleep_until(deadline) => grant.hard_end(),
-    }
-}
-
-async fn ended(state: &mut watch::Receiver<GrantState>) -> Ending {
-    let found = state.wait_for(|state| matches!(state, GrantState::Ended(_))).await.map(|state| state.clone());
-    match found {
-        Ok(GrantState::Ended(ending)) => ending,
-        // The registry let go of the grant: there is nobody left to say that it is alive.
-        Ok(GrantState::Active) | Err(_) => Ending {
-            kind: crate::grant::EndingKind::Killed,
-            reason: "the broker no longer knows this grant".to_owned(),
-        },
+        ending = slot.ended() => ending,
+        () = tokio::time::sleep_until(grant.deadlines.ends.into()) => {
+            let origin = &grant.scope.limits.max_session.origin;
+            Ending { kind: EndingKind::Expired, reason: format!("this grant has ended: max-session ({origin}) has passed") }
+        }
+        () = stop.cancelled() => {
+            Ending { kind: EndingKind::Killed, reason: "the broker is shutting down".to_owned() }
+        }
     }
 }

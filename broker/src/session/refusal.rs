@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::prepared::NotRead;
-use crate::base::secret::{NoRandomness, random_base62};
+use crate::base::id::SessionId;
 use crate::decide::Denial;
 use crate::wire::answer::Complaint;
 
@@ -13,10 +13,9 @@ use crate::wire::answer::Complaint;
 pub struct Nonce(Rc<str>);
 
 impl Nonce {
-    /// A fresh nonce for one session.
-    pub fn fresh() -> Result<Self, NoRandomness> {
-        let random = random_base62(20)?.to_ascii_lowercase();
-        Ok(Self(format!("hoop_denied_{random}").into()))
+    /// The nonce of session `id`: the session's own 128-bit name, which the job is never told.
+    pub fn fresh(id: SessionId) -> Self {
+        Self(format!("hoop_denied_{}", id.to_string().trim_start_matches("session_")).into())
     }
 
     /// The statement that fails.

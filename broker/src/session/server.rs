@@ -1,8 +1,6 @@
 //! What the server answers: passed on as bytes, matched with what was asked, recorded; our own failing statement's
 //! error becomes the refusal.
 
-use std::sync::atomic::Ordering;
-
 use bytes::{Buf, BytesMut};
 
 use super::pending::{Expect, Run};
@@ -266,15 +264,5 @@ impl<C> Session<C> {
         while matches!(self.pending.front(), Some(Expect::CopyEnd)) {
             self.pending.pop_front();
         }
-    }
-}
-
-impl crate::grant::Totals {
-    /// Counts one statement that succeeded.
-    fn count(&self, class: crate::sql::Class, rows: u64) {
-        if let Some(counter) = self.statements.get(class as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,132 @@
+//! From a login to a session: an upstream connection (warm or new), the client's wishes applied, the greeting.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::claims::Claims;
+use crate::grant::Live;
+use crate::session::Core;
+use crate::upstream::login::{Dress, login};
+use crate::upstream::{Link, Target, UpstreamFault};
+use crate::wire::frame::{HEADER, Head};
+use crate::wire::{backend, frontend};
+
+/// PostgreSQL cuts `application_name` here.
+const NAME_BYTES: usize = 63;
+
+/// An upstream connection for a session of `grant`: a warm one, or a new one.
+pub async fn connect(core: &Core, grant: &Live, target: &std::sync::Arc<Target>) -> Result<Link, UpstreamFault> {
+    loop {
+        let warm = core.warm.borrow_mut().take(grant.id);
+        match warm {
+            Some(link) if quiet(&link).await => return Ok(link),
+            Some(_) => {}
+            None => return login(target, &dress(grant)).await,
+        }
+    }
+}
+
+/// True when a waiting connection is open and has nothing to say.
+async fn quiet(link: &Link) -> bool {
+    let mut byte = [0_u8; 1];
+    let mut peek = pin!(link.transport.tcp().peek(&mut byte));
+    let ready = std::future::poll_fn(|cx| Poll::Ready(peek.as_mut().poll(cx).is_ready())).await;
+    !ready && link.inbound.is_empty()
+}
+
+/// What the database's own log and `pg_stat_activity` say about the session, and the limits the scope sets.
+fn dress(grant: &Live) -> Dress {
+    let millis = |limit: std::time::Duration| limit.as_millis().to_string();
+    let limits = &grant.scope.limits;
+    let mut settings = Vec::new();
+    if let Some(limit) = &limits.statement_timeout {
+        settings.push(("statement_timeout".to_owned(), millis(limit.value)));
+    }
+    if let Some(limit) = &limits.lock_timeout {
+        settings.push(("lock_timeout".to_owned(), millis(limit.value)));
+    }
+    Dress { application: application_name(&grant.claims), settings }
+}
+
+/// `hoop acme/orders run 123 job 456`, in ASCII, at most 63 bytes; a long repository name is what gets cut.
+pub fn application_name(claims: &Claims) -> String {
+    let part = |label: &str, value: &Option<String>| {
+        value.as_ref().map_or_else(String::new, |value| format!(" {label} {value}"))
+    };
+    let tail = format!("{}{}", part("run", &claims.run_id), part("job", &claims.job_id));
+    let printable = |text: &str| -> String {
+        text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' }).collect()
+    };
+    let tail: String = printable(&tail).chars().take(NAME_BYTES - 10).collect();
+    let room = NAME_BYTES - 5 - tail.len();
+    let repository: String = printable(&claims.repository).chars().take(room).collect();
+    format!("hoop {repository}{tail}")
+}
+
+/// Applies the client's settings, each of which was judged. New parameter values end up in `link.parameters`.
+pub async fn apply(link: &mut Link, settings: &[(String, String)]) -> Result<(), String> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let calls: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| format!("pg_catalog.set_config({}, {}, false)", literal(name), literal(value)))
+        .collect();
+    exchange(link, &format!("SELECT {}", calls.join(", "))).await
+}
+
+/// Brings a connection back to the state it had after login, so that the next session of the same grant finds nothing
+/// of this one.
+pub async fn reset(link: &mut Link) -> Result<(), String> {
+    exchange(link, "DISCARD ALL").await
+}
+
+/// One simple query of the broker's own, up to ReadyForQuery outside any transaction.
+async fn exchange(link: &mut Link, sql: &str) -> Result<(), String> {
+    let mut out = BytesMut::new();
+    frontend::put_query(&mut out, sql);
+    let io = |error: std::io::Error| error.to_string();
+    link.transport.write_all(&out).await.map_err(io)?;
+    link.transport.flush().await.map_err(io)?;
+    let mut failure = None;
+    loop {
+        let head = Head::peek(&link.inbound, |_| false).map_err(|fault| fault.to_string())?;
+        let Some(head) = head.filter(|head| head.complete(link.inbound.len())) else {
+            if link.transport.read_buf(&mut link.inbound).await.map_err(io)? == 0 {
+                return Err("the database closed the connection".to_owned());
+            }
+            continue;
+        };
+        let message = link.inbound.split_to(head.total);
+        let body = message.get(HEADER..).unwrap_or_default();
+        match head.tag {
+            b'S' => {
+                let (name, value) = backend::parameter(body).map_err(|fault| fault.to_string())?;
+                link.parameters.retain(|(known, _)| known != name);
+                link.parameters.push((name.to_owned(), value.to_owned()));
+            }
+            b'E' => {
+                let report = backend::report(body).map_err(|fault| fault.to_string())?;
+                failure = Some(format!("{} (SQLSTATE {})", report.message, report.sqlstate));
+            }
+            b'Z' => {
+                let idle = backend::ready(body).map_err(|fault| fault.to_string())? == b'I';
+                return match failure {
+                    Some(failure) => Err(failure),
+                    None if idle => Ok(()),
+                    None => Err("not outside a transaction".to_owned()),
+                };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A string literal; `standard_conforming_strings` is pinned to on.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
+}
