@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
+    // The scenarios wait for child processes more than they compute.
+    maxWorkers: 4,
     projects: [
       {
         test: {

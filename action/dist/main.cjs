@@ -2565,7 +2565,7 @@ function plain(text2, limit = 2e3) {
   return line.length > limit ? `${line.slice(0, limit)}…` : line;
 }
 function cell(text2, limit = 500) {
-  return plain(text2, limit).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/[\\`*_{}[\]()#|~!@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  return plain(text2, limit).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/[\\`*_[\]#|~@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 function shown(value) {
   return typeof value === "string" ? value : JSON.stringify(value) ?? "nothing";
@@ -2683,7 +2683,7 @@ function readBrokerUrl(text2, wrong) {
 function readTtl(text2, wrong) {
   if (!text2) return void 0;
   const parts = /^(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?$/.exec(text2);
-  if (!parts || !parts.slice(1).some((part) => Number(part) > 0)) {
+  if (!parts?.slice(1).some((part) => Number(part) > 0)) {
     wrong.push(`\`ttl\` is \`${plain(text2, 80)}\`, but it must be a length of time such as 90s, 15m or 1h30m`);
   }
   return text2;
@@ -2837,7 +2837,7 @@ var TooLong = class extends Error {
 var USER_AGENT = "hoop-db-access-action";
 var MAX_BODY = 1024 * 1024;
 var send = async (request) => {
-  const signal = AbortSignal.timeout(request.timeoutMs);
+  const signal = AbortSignal.timeout(Math.ceil(request.timeoutMs));
   const client = new HttpClient(USER_AGENT, [handler(signal, request.ca)], { allowRedirects: false });
   try {
     const response = await client.request(request.method, request.url, request.body ?? null, { ...request.headers });
@@ -3517,7 +3517,7 @@ function place(policy) {
 
 // src/lib/revoke.ts
 var TRIES = 3;
-var TRY_MS2 = 2e3;
+var TRY_MS2 = 1900;
 var PAUSE_MS = 200;
 var SETTLE_MS = 1e3;
 async function revoke(ask2, by, clock = systemClock) {
@@ -3745,7 +3745,8 @@ function setOutputs(core, { grant, endpoint, policy }, files, url, jdbc) {
 }
 
 // src/lib/run.ts
-function run(entry, failed) {
+function run(entry, failed, unfinished) {
+  process.exitCode = unfinished;
   entry().catch(failed).then((status) => {
     process.stdout.write("", () => process.exit(status));
   });
@@ -3757,5 +3758,6 @@ run(
   (thrown) => {
     report(core_exports, asProblem(thrown));
     return 1;
-  }
+  },
+  1
 );

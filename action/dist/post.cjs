@@ -2561,7 +2561,7 @@ function plain(text2, limit = 2e3) {
   return line.length > limit ? `${line.slice(0, limit)}…` : line;
 }
 function cell(text2, limit = 500) {
-  return plain(text2, limit).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/[\\`*_{}[\]()#|~!@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  return plain(text2, limit).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/[\\`*_[\]#|~@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
@@ -2696,7 +2696,7 @@ var TooLong = class extends Error {
 var USER_AGENT = "hoop-db-access-action";
 var MAX_BODY = 1024 * 1024;
 var send = async (request) => {
-  const signal = AbortSignal.timeout(request.timeoutMs);
+  const signal = AbortSignal.timeout(Math.ceil(request.timeoutMs));
   const client = new HttpClient(USER_AGENT, [handler(signal, request.ca)], { allowRedirects: false });
   try {
     const response = await client.request(request.method, request.url, request.body ?? null, { ...request.headers });
@@ -2982,7 +2982,7 @@ function place(policy) {
 
 // src/lib/revoke.ts
 var TRIES = 3;
-var TRY_MS = 2e3;
+var TRY_MS = 1900;
 var PAUSE_MS = 200;
 var SETTLE_MS = 1e3;
 async function revoke(ask, by, clock = systemClock) {
@@ -3163,7 +3163,8 @@ function denialText(denial) {
 }
 
 // src/lib/run.ts
-function run(entry, failed) {
+function run(entry, failed, unfinished) {
+  process.exitCode = unfinished;
   entry().catch(failed).then((status) => {
     process.stdout.write("", () => process.exit(status));
   });
@@ -3176,5 +3177,6 @@ run(
   (thrown) => {
     warning(asProblem(thrown).message);
     return 0;
-  }
+  },
+  0
 );

@@ -12,4 +12,5 @@ run(
     report(core, asProblem(thrown));
     return 1;
   },
+  1,
 );

@@ -14,4 +14,5 @@ run(
     core.warning(asProblem(thrown).message);
     return 0;
   },
+  0,
 );

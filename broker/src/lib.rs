@@ -7,15 +7,32 @@
 // floor 0: words
 pub mod base;
 // floor 1: facts
-pub mod wire;
 pub mod claims;
+pub mod ledger;
 pub mod policy;
 pub mod scram;
 pub mod sql;
+pub mod token;
+pub mod wire;
 // floor 2: judgement
 pub mod decide;
 // floor 3: edges
 pub mod catalog;
+pub mod issuer;
+pub mod record;
+pub mod secrets;
+pub mod store;
 pub mod upstream;
 // floor 4: lives
 pub mod grant;
+pub mod session;
+pub mod sweep;
+// floor 5: doors
+pub mod http;
+pub mod proxy;
+// floor 6: house
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod server;
+pub mod telemetry;

@@ -1,3 +1,5 @@
 //! The `hoop-db` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    hoop::cli::main()
+}

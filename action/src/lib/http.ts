@@ -42,7 +42,7 @@ export const USER_AGENT = 'hoop-db-access-action';
 const MAX_BODY = 1024 * 1024;
 
 export const send: Send = async (request) => {
-  const signal = AbortSignal.timeout(request.timeoutMs);
+  const signal = AbortSignal.timeout(Math.ceil(request.timeoutMs));
   const client = new HttpClient(USER_AGENT, [handler(signal, request.ca)], { allowRedirects: false });
   try {
     const response = await client.request(request.method, request.url, request.body ?? null, { ...request.headers });

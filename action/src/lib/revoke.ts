@@ -14,7 +14,7 @@ export type Ending =
   | { readonly kind: 'failed'; readonly why: string; readonly totals?: undefined };
 
 const TRIES = 3;
-const TRY_MS = 2_000;
+const TRY_MS = 1_900;
 const PAUSE_MS = 200;
 /** For a request by key: how long a grant that is still being made may take to appear. */
 const SETTLE_MS = 1_000;

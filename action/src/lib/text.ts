@@ -14,7 +14,7 @@ export function cell(text: string, limit = 500): string {
     .replace(/&/g, '&amp;')
     .replace(/</g, '&lt;')
     .replace(/>/g, '&gt;')
-    .replace(/[\\`*_{}[\]()#|~!@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+    .replace(/[\\`*_[\]#|~@:]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 
 /** A JSON value in the words of a message. */

@@ -22,6 +22,8 @@ export const REQUEST_TOKEN = 'request-token-of-this-job';
 
 export class FakeBroker {
   readonly asked: Asked[] = [];
+  /** Called with each request before it is answered. */
+  before: (asked: Asked) => void = () => undefined;
   readonly #routes = new Map<string, Reply[]>();
   readonly #server: http.Server;
   readonly #secure: boolean;
@@ -80,7 +82,9 @@ export class FakeBroker {
     });
     request.on('end', () => {
       const { method = '', url: path = '', headers } = request;
-      this.asked.push({ method, path, headers, body });
+      const asked = { method, path, headers, body };
+      this.asked.push(asked);
+      this.before(asked);
       const route = `${method} ${path.replace(/\?.*/, '')}`;
       const script = this.#routes.get(route);
       const reply = (script && script.length > 1 ? script.shift() : script?.[0]) ?? this.#unscripted(route);

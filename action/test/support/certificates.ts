@@ -12,41 +12,42 @@ export interface Certificate {
 
 export interface Authority {
   ca: string;
+  /** Takes subject alternative names such as `DNS:broker.test,IP:127.0.0.1`. */
   issue(names: string): Certificate;
 }
 
-/** A CA; `issue` takes subject alternative names such as `DNS:broker.test,IP:127.0.0.1`. */
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+
 export function authority(): Authority {
-  const folder = mkdtempSync(join(tmpdir(), 'action-ca-'));
-  const at = (name: string): string => join(folder, name);
-  const openssl = (...words: string[]): void => void execFileSync('openssl', words, { stdio: 'ignore' });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  openssl('req', '-x509', ...key, '-keyout', at('ca.key'), '-out', at('ca.pem'), '-days', '2', '-subj', '/CN=test CA');
-  const pairs = new Map<string, Certificate>();
-  const make = (names: string): Certificate => {
-    writeFileSync(at('names'), `subjectAltName=${names}\n`);
-    openssl('req', ...key, '-keyout', at('leaf.key'), '-out', at('leaf.csr'), '-subj', '/CN=leaf');
-    const signing = [
-      '-CA',
-      at('ca.pem'),
-      '-CAkey',
-      at('ca.key'),
-      '-CAcreateserial',
-      '-days',
-      '2',
-      '-extfile',
-      at('names'),
-    ];
-    openssl('x509', '-req', '-in', at('leaf.csr'), '-out', at('leaf.pem'), ...signing);
-    return { cert: readFileSync(at('leaf.pem'), 'utf8'), key: readFileSync(at('leaf.key'), 'utf8') };
-  };
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const made = inFolder({}, ['ca.pem', 'ca.key'], (openssl) => {
+    openssl('req', '-x509', ...NEW_KEY, '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=test CA');
+  });
+  const ca = made['ca.pem'] ?? '';
   return {
-    ca: readFileSync(at('ca.pem'), 'utf8'),
+    ca,
     issue: (names) => {
-      const pair = pairs.get(names) ?? make(names);
-      pairs.set(names, pair);
-      return pair;
+      const leaf = inFolder({ ...made, names: `subjectAltName=${names}\n` }, ['leaf.pem', 'leaf.key'], (openssl) => {
+        openssl('req', ...NEW_KEY, '-keyout', 'leaf.key', '-out', 'leaf.csr', '-subj', '/CN=leaf');
+        const signing = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'names'];
+        openssl('x509', '-req', '-in', 'leaf.csr', '-out', 'leaf.pem', ...signing);
+      });
+      return { cert: leaf['leaf.pem'] ?? '', key: leaf['leaf.key'] ?? '' };
     },
   };
+}
+
+/** Runs `work` in a folder that holds `files`, reads what it made, and leaves nothing behind. */
+function inFolder(
+  files: Record<string, string>,
+  wanted: readonly string[],
+  work: (openssl: (...words: string[]) => void) => void,
+): Record<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), 'action-ca-'));
+  try {
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 });
+    work((...words) => void execFileSync('openssl', words, { cwd: folder, stdio: 'ignore' }));
+    return Object.fromEntries(wanted.map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

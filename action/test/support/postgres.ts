@@ -21,11 +21,14 @@ export class FakePostgres {
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
 
-  constructor(
-    readonly password: string,
-    readonly manner: Manner = 'good',
-    readonly certificate?: Certificate,
-  ) {
+  readonly password: string;
+  readonly manner: Manner;
+  readonly certificate: Certificate | undefined;
+
+  constructor(password: string, manner: Manner = 'good', certificate?: Certificate) {
+    this.password = password;
+    this.manner = manner;
+    this.certificate = certificate;
     this.#server = net.createServer((socket) => {
       this.#sockets.add(socket);
       socket.on('error', () => undefined);

@@ -5,11 +5,13 @@ import net, { type AddressInfo } from 'node:net';
 
 export class FakeProxy {
   readonly connects: string[] = [];
+  readonly #sockets = new Set<net.Socket>();
   readonly #server = http.createServer((_, response) => void response.writeHead(400).end());
 
   constructor(target: number, status = 200) {
     this.#server.on('connect', (request, client: net.Socket) => {
       this.connects.push(request.url ?? '');
+      this.#sockets.add(client);
       client.on('error', () => undefined);
       if (status !== 200) return void client.end(`HTTP/1.1 ${status} No\r\n\r\n`);
       const upstream = net.connect(target, '127.0.0.1', () => {
@@ -17,6 +19,7 @@ export class FakeProxy {
         client.pipe(upstream).pipe(client);
       });
       upstream.on('error', () => client.destroy());
+      client.on('close', () => upstream.destroy());
     });
   }
 
@@ -30,6 +33,8 @@ export class FakeProxy {
   }
 
   async close(): Promise<void> {
+    // Connections that became tunnels are no longer the HTTP server's.
+    for (const socket of this.#sockets) socket.destroy();
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
   }

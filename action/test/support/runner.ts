@@ -78,7 +78,9 @@ export class Job {
           signal,
           log,
           lines: log.split('\n').filter(Boolean),
-          masks: log.split('\n').flatMap((line) => (line.startsWith('::add-mask::') ? [unescape(line.slice(12))] : [])),
+          masks: log
+            .split('\n')
+            .flatMap((line) => (line.startsWith('::add-mask::') ? [unescaped(line.slice(12))] : [])),
           annotations: log.split('\n').flatMap(annotation),
           outputs: Object.fromEntries(commands(read('OUTPUT'))),
           env,
@@ -167,11 +169,11 @@ function annotation(line: string): Annotation[] {
       .split(',')
       .filter(Boolean)
       .map((pair) => pair.split('=') as [string, string])
-      .map(([name, value]) => [name, unescape(value).replace(/%3A/g, ':').replace(/%2C/g, ',')]),
+      .map(([name, value]) => [name, unescaped(value).replace(/%3A/g, ':').replace(/%2C/g, ',')]),
   );
-  return [{ level: parts[1] as string, properties, message: unescape(parts[3] as string) }];
+  return [{ level: parts[1] as string, properties, message: unescaped(parts[3] as string) }];
 }
 
-function unescape(text: string): string {
+function unescaped(text: string): string {
   return text.replace(/%0A/g, '\n').replace(/%0D/g, '\r').replace(/%25/g, '%');
 }

@@ -110,19 +110,25 @@ impl Catalogs {
 
     /// Reads the user part, and the system part unless `known` already holds it.
     async fn load(&self, target: &Arc<Target>, known: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, UpstreamFault> {
+        let malformed = |cause: String| UpstreamFault::Query { database: target.name.clone(), cause };
+        let base = match known {
+            Some(known) => known,
+            None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
+        };
+        read_user(&base, &self.document(target, Part::User).await?).map(Arc::new).map_err(malformed)
+    }
+
+    /// Both parts as the server gave them: what a snapshot can be read from later, without the server.
+    pub async fn documents(&self, target: &Arc<Target>) -> Result<(String, String), UpstreamFault> {
+        Ok((self.document(target, Part::System).await?, self.document(target, Part::User).await?))
+    }
+
+    async fn document(&self, target: &Arc<Target>, part: Part) -> Result<String, UpstreamFault> {
         let client = self.controls.get(target).await?;
-        let failed = |error: &tokio_postgres::Error| UpstreamFault::Query {
+        let row = client.query_one(query(part), &[]).await.map_err(|error| UpstreamFault::Query {
             database: target.name.clone(),
             cause: error.code().map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
-        };
-        let malformed = |cause: String| UpstreamFault::Query { database: target.name.clone(), cause };
-        let base = if let Some(known) = known {
-            known
-        } else {
-            let row = client.query_one(query(Part::System), &[]).await.map_err(|error| failed(&error))?;
-            Arc::new(read_system(row.get::<_, &str>(0)).map_err(malformed)?)
-        };
-        let row = client.query_one(query(Part::User), &[]).await.map_err(|error| failed(&error))?;
-        read_user(&base, row.get::<_, &str>(0)).map(Arc::new).map_err(malformed)
+        })?;
+        Ok(row.get(0))
     }
 }

@@ -1,5 +1,10 @@
 //! Judgement: pure functions a security reviewer reads in an hour. Only here are [`Permit`] and [`MatchedScope`] made.
 
+pub mod admit;
+pub mod explain;
+pub mod judge;
+pub mod reason;
+
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -18,6 +23,13 @@ pub struct MatchedScope {
 }
 
 impl MatchedScope {
+    /// A match nobody judged, for tests of the floors above.
+    #[cfg(test)]
+    pub fn for_tests(scope: Arc<Scope>, claims: Claims) -> Self {
+        let matched = scope.origin.clone();
+        Self { scope, claims, matched }
+    }
+
     /// The scope.
     pub fn scope(&self) -> &Arc<Scope> {
         &self.scope

@@ -1,5 +1,22 @@
 //! What a repository declares and what the operator bounds, read with spans and compiled.
 
+pub mod ceiling;
+pub mod compile;
+pub mod cover;
+pub mod diagnostic;
+mod digest;
+pub mod limits;
+pub mod nearest;
+pub mod node;
+pub mod operator;
+pub mod repository;
+pub mod rules;
+pub mod schema;
+pub mod set;
+pub mod source;
+pub mod who;
+pub mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +25,9 @@ use serde::Serialize;
 
 use crate::base::pattern::Pattern;
 use crate::sql::Class;
+
+/// The repository's file as its author knows it, wherever the broker reads its copy from.
+pub const AUTHOR_PATH: &str = ".hoop/db-access.yaml";
 
 /// Where a rule, a key or a value stands. Every decision cites one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -56,6 +76,8 @@ pub struct Scope {
 pub struct Who {
     /// Where the entry begins.
     pub origin: Origin,
+    /// Where each of its keys stands: `branch`, `events`, `claims.<name>` …
+    pub keys: BTreeMap<String, Origin>,
     /// The operator's name of the issuer.
     pub issuer: String,
     /// `branch: main` is exactly `refs/heads/main`.
@@ -70,7 +92,8 @@ pub struct Who {
     pub reusable_workflow: Option<Pattern>,
     /// The CI configuration's path (GitLab).
     pub config: Option<Pattern>,
-    /// The triggers: `events` (GitHub) or `sources` (GitLab). Never empty.
+    /// The triggers: `events` (GitHub) or `sources` (GitLab), never empty for these two. For a generic issuer empty means
+    /// that triggers are not compared.
     pub events: BTreeSet<String>,
     /// Extra claims compared as text, for generic issuers.
     pub claims: BTreeMap<String, Pattern>,
@@ -134,3 +157,6 @@ pub struct Limit<T> {
     /// The line of the policy (or of the ceiling that clipped it).
     pub origin: Origin,
 }
+
+#[cfg(test)]
+mod tests;

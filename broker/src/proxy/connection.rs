@@ -110,7 +110,7 @@ async fn admit(
     let refuse = |code: &'static str, complaint: Complaint| (code, complaint);
     let admitted = match (proved, found) {
         (Ok(()), Some(grant)) => match front.registry.admit_session(&grant, front.house.clock.now()) {
-            Ok(slot) => wishes(startup, &grant.scope)
+            Ok(slot) => wishes(startup, &grant.scope, real_name(front, &grant))
                 .map(|wishes| (grant, slot, wishes))
                 .map_err(|complaint| refuse("start-up-refused", complaint)),
             Err(refusal) => {
@@ -139,6 +139,11 @@ async fn admit(
             None
         }
     }
+}
+
+/// What the server calls the grant's database.
+fn real_name<'a>(front: &'a Front, grant: &'a Live) -> &'a str {
+    front.targets.get(&grant.scope.database).map_or("", |target| &target.database)
 }
 
 /// Tells a client that asks for a newer minor version, or for options nobody here knows, what the broker speaks.

@@ -7,6 +7,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +30,16 @@ pub struct Tls {
     pub acceptor: TlsAcceptor,
     /// The certificate chain in PEM: SCRAM channel binding hashes the first one.
     pub certificate_pem: Arc<Vec<u8>>,
+}
+
+impl Tls {
+    /// TLS with `config`, whose certificate is `leaf`.
+    pub fn new(config: Arc<rustls::ServerConfig>, leaf: &CertificateDer<'_>) -> Self {
+        let body = STANDARD.encode(leaf);
+        let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
+        Self { acceptor: TlsAcceptor::from(config), certificate_pem: Arc::new(pem.into_bytes()) }
+    }
 }
 
 impl std::fmt::Debug for Tls {

@@ -40,16 +40,17 @@ pub struct Wishes {
     pub settings: Vec<(String, String)>,
 }
 
-/// Reads the keys under `scope`. `database` is the only name that may be asked for.
-pub fn wishes(startup: &Startup, scope: &Scope) -> Result<Wishes, Complaint> {
+/// Reads the keys under `scope`. The only database that may be asked for is the scope's, by the server's name for it
+/// (`real_name`, what the connect string says) or by the operator's.
+pub fn wishes(startup: &Startup, scope: &Scope, real_name: &str) -> Result<Wishes, Complaint> {
     let mut wishes = Wishes::default();
     for (key, value) in &startup.keys {
         match key.as_str() {
             "user" => {}
-            "database" if *value == scope.database => {}
+            "database" if value == real_name || *value == scope.database => {}
             "database" => {
                 return Err(Complaint::fatal("3D000", format!("this endpoint has no database {value:?}"))
-                    .hint(format!("its only database is {:?}: use the connect string as it was given", scope.database)));
+                    .hint(format!("its only database is {:?}: use the connect string as it was given", real_name)));
             }
             "application_name" => wishes.application = Some(value.chars().take(64).collect()),
             "replication" => {

@@ -106,7 +106,7 @@ impl<C> Session<C> {
                     return Ok(());
                 }
             };
-            let run = self.run(&permit, number, Some(statement_text(text, statement)), statement);
+            let run = self.begin(&permit, number, Some(statement_text(text, statement)), statement);
             self.note_sent(&permit);
             schema_moved |= match permit.barrier() {
                 Barrier::None => false,
@@ -223,7 +223,7 @@ impl<C> Session<C> {
         };
         match self.allowed(statement, false) {
             Ok(permit) => {
-                let run = self.run(&permit, prepared.number, None, statement);
+                let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
@@ -354,7 +354,7 @@ impl<C> Session<C> {
         }
     }
 
-    fn run(&mut self, permit: &Permit, number: u64, text: Option<&str>, statement: &JudgedStatement) -> Run {
+    fn begin(&mut self, permit: &Permit, number: u64, text: Option<&str>, statement: &JudgedStatement) -> Run {
         let intent = self.log.intent(permit, number, text);
         let makes = match (permit.names(), text) {
             (Names::Prepare(name), Some(text)) => {

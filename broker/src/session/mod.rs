@@ -39,7 +39,7 @@ use self::pending::Expect;
 use self::prepared::Prepared;
 use self::pump::{BACKLOG, Side, poll_side};
 use self::refusal::Nonce;
-use self::schema::View;
+pub use self::schema::View;
 
 /// How long a client that no longer reads may hold up its own end.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -145,6 +145,18 @@ pub struct Opening<C> {
     pub view: View,
     /// The broker is going down.
     pub stop: CancellationToken,
+}
+
+impl<C> std::fmt::Debug for Opening<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<C> std::fmt::Debug for Session<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("grant", &self.grant.id).finish_non_exhaustive()
+    }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {

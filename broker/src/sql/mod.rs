@@ -1,12 +1,21 @@
 //! SQL text in, closed [`Statement`]s out, read with PostgreSQL's own grammar against a schema [`Snapshot`].
 
+pub mod functions;
+pub mod grammar;
+pub mod lower;
+pub mod settings;
 pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod sample;
+mod tripwire;
 
 use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use grammar::Unreadable;
+pub use lower::read;
 pub use snapshot::{Relation, RelationKind, Snapshot};
 
 macro_rules! classes {

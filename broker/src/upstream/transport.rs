@@ -2,8 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -63,3 +66,34 @@ impl AsyncWrite for Transport {
         }
     }
 }
+
+/// TLS towards a database, verified in full: against `ca` (PEM), or the system's authorities.
+pub fn verifying(ca: Option<&str>) -> Result<Arc<rustls::ClientConfig>, TrustFault> {
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = match ca {
+        Some(pem) => pem.as_bytes().to_vec(),
+        None => std::fs::read(SYSTEM_ROOTS).map_err(|error| TrustFault(format!("{SYSTEM_ROOTS}: {error}")))?,
+    };
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| TrustFault(error.to_string()))?;
+        roots.add(certificate).map_err(|error| TrustFault(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(TrustFault("no certificate in it".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TrustFault(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Where Debian, Ubuntu and Alpine keep the system's authorities.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The authorities to trust cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate authorities cannot be used: {0}")]
+pub struct TrustFault(String);

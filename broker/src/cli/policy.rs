@@ -1,0 +1,234 @@
+//! `hoop-db policy …`: checking and explaining policies without a running broker.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Subcommand, ValueEnum};
+
+use super::out::{Out, Tone};
+use crate::base::clock::Clock;
+use crate::catalog::{self, Catalogs};
+use crate::claims::Claims;
+use crate::decide::explain::explain;
+use crate::decide::{Decision, judge};
+use crate::policy::compile::{self, Bounds};
+use crate::policy::diagnostic::{self, Diagnostic};
+use crate::policy::operator::Operator;
+use crate::policy::set::Policies;
+use crate::sql::{self, Snapshot};
+use crate::upstream::control::Controls;
+
+/// `hoop-db policy …`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check a repository's file; with the operator's file also against its ceiling.
+    Check {
+        /// The repository's file.
+        #[arg(default_value = ".hoop/db-access.yaml")]
+        file: PathBuf,
+        /// The operator's file.
+        #[arg(long, value_name = "PATH", requires = "repository")]
+        operator: Option<PathBuf>,
+        /// Whose ceiling to check against, as registered: issuer:id or owner/name.
+        #[arg(long)]
+        repository: Option<String>,
+        /// How to print what is found.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Explain, line by line, why a job gets a scope or not; with --sql also what becomes of statements.
+    Explain {
+        /// The operator's file; its policies directory is read.
+        #[arg(long, value_name = "PATH", default_value = "broker.yaml")]
+        operator: PathBuf,
+        /// The policies directory, when it is not the one the operator's file names.
+        #[arg(long, value_name = "PATH")]
+        policies: Option<PathBuf>,
+        /// A JSON file with the job's claims: an `hoop-db` claims document, as the ledger's grant record holds it.
+        #[arg(long, value_name = "PATH")]
+        claims: PathBuf,
+        /// The scope.
+        #[arg(long)]
+        scope: String,
+        /// SQL to judge, against a schema snapshot.
+        #[arg(long, requires = "snapshot")]
+        sql: Option<String>,
+        /// A schema snapshot: what `hoop-db policy snapshot` printed.
+        #[arg(long, value_name = "PATH")]
+        snapshot: Option<PathBuf>,
+    },
+    /// Print the JSON schema of repository files.
+    Schema,
+    /// Print a snapshot of a live database's schema, for `explain --sql`.
+    Snapshot {
+        /// The operator's file.
+        #[arg(long, value_name = "PATH", default_value = "broker.yaml")]
+        operator: PathBuf,
+        /// The database, as the operator names it.
+        #[arg(long)]
+        database: String,
+    },
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// A JSON array.
+    Json,
+    /// GitHub workflow commands.
+    Github,
+}
+
+/// Runs `hoop-db policy …`.
+pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
+    match command {
+        PolicyCommand::Check { file, operator, repository, format } => {
+            check(&file, operator.as_deref().zip(repository.as_deref()), format, out)
+        }
+        PolicyCommand::Explain { operator, policies, claims, scope, sql, snapshot } => {
+            let claims: Claims = serde_json::from_str(&read(&claims)?).context("the claims file cannot be read")?;
+            let policies = load(&operator, policies.as_deref())?;
+            explain_job(&claims, &scope, &policies, sql.as_deref().zip(snapshot.as_deref()), out)
+        }
+        PolicyCommand::Schema => {
+            out.line(crate::policy::schema::file().trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        PolicyCommand::Snapshot { operator, database } => {
+            let settings = crate::server::Settings::load(&operator, Clock::system().now())?;
+            let targets = crate::server::targets(&settings)?;
+            let target = targets
+                .get(&database)
+                .with_context(|| format!("the operator's file defines no database `{database}`"))?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let parts = runtime.block_on(Catalogs::new(Controls::default()).documents(target))?;
+            out.line(&serde_json::to_string(&parts)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(file: &Path, against: Option<(&Path, &str)>, format: Format, out: &mut Out) -> Result<ExitCode> {
+    let text = read(file)?;
+    let path = file.display().to_string();
+    let found = match against {
+        None => compile::lint(&text, &path),
+        Some((operator, repository)) => {
+            let operator = operator_file(operator)?;
+            let registration = operator
+                .repositories
+                .iter()
+                .find(|entry| {
+                    entry.name == repository || format!("{}:{}", entry.issuer, entry.repository_id) == repository
+                })
+                .with_context(|| format!("the operator's file registers no repository `{repository}`"))?;
+            let bounds = Bounds {
+                ceiling: &registration.ceiling,
+                issuers: &operator.issuers,
+                databases: &operator.databases,
+            };
+            compile::compile(&text, &path, &bounds).diagnostics
+        }
+    };
+    print(&found, &text, &path, format, out)?;
+    let failed = diagnostic::failed(&found);
+    if format == Format::Text && !failed {
+        let bounded = if against.is_some() { "inside its ceiling" } else { "sound by itself; --operator checks its ceiling" };
+        out.toned(Tone::Good, &format!("{path}: {bounded}"))?;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(found: &[Diagnostic], source: &str, path: &str, format: Format, out: &mut Out) -> Result<()> {
+    let text = match format {
+        Format::Text => diagnostic::text(found, source),
+        Format::Json => diagnostic::json(found),
+        Format::Github => diagnostic::annotations(found, path),
+    };
+    if !text.is_empty() {
+        out.line(text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn explain_job(
+    claims: &Claims,
+    scope: &str,
+    policies: &Policies,
+    sql: Option<(&str, &Path)>,
+    out: &mut Out,
+) -> Result<ExitCode> {
+    let explanation = match explain(claims, scope, policies) {
+        Ok(explanation) => explanation,
+        Err(refusal) => {
+            out.error(&refusal.to_string());
+            out.note(&refusal.fix);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    out.line(explanation.to_string().trim_end())?;
+    let mut good = explanation.admitted;
+    out.line(if good { "\nadmitted" } else { "\nnot admitted" })?;
+    if let Some((sql, snapshot)) = sql {
+        let (system, user): (String, String) =
+            serde_json::from_str(&read(snapshot)?).context("the snapshot is not one of `hoop-db policy snapshot`")?;
+        let snapshot = catalog::read_system(&system)
+            .and_then(|base| catalog::read_user(&base, &user))
+            .map_err(anyhow::Error::msg)?;
+        let (_, scope) = crate::decide::admit::find_scope(claims, scope, policies).map_err(anyhow::Error::new)?;
+        good &= explain_sql(sql, &snapshot, scope, out)?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, out: &mut Out) -> Result<bool> {
+    let statements = match sql::lower::read(text, snapshot) {
+        Ok(statements) => statements,
+        Err(unreadable) => {
+            out.toned(Tone::Refused, &judge::denied_unreadable(&unreadable, scope).message())?;
+            return Ok(false);
+        }
+    };
+    let mut good = true;
+    for statement in &statements {
+        match judge::judge(statement, scope) {
+            Decision::Allow(permit) => {
+                let lines: Vec<String> = permit.rules().iter().map(ToString::to_string).collect();
+                out.toned(Tone::Good, &format!("allow {} by {}", permit.class(), lines.join(", ")))?;
+            }
+            Decision::Deny(denial) => {
+                good = false;
+                out.toned(Tone::Refused, &denial.message())?;
+                out.line(&format!("  {}\n  {}", denial.detail, denial.hint))?;
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn operator_file(path: &Path) -> Result<Operator> {
+    let text = read(path)?;
+    let name = path.display().to_string();
+    match Operator::read(&text, &name) {
+        Ok(operator) => Ok(operator),
+        Err(found) => bail!("{}", diagnostic::text(&found, &text).trim_end().to_owned()),
+    }
+}
+
+/// The operator's bounds with every repository's file compiled under them.
+fn load(operator: &Path, policies: Option<&Path>) -> Result<Policies> {
+    let bounds = operator_file(operator)?;
+    let folder = match policies {
+        Some(folder) => folder.to_owned(),
+        None => crate::server::Settings::load(operator, Clock::system().now())?.policies,
+    };
+    Ok(Policies::load(&bounds, |file| fs::read_to_string(folder.join(file))))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,199 @@
+//! One statement against one scope: default deny.
+//!
+//! A statement is allowed when nothing of it is opaque, every setting is within its bounds, every relation it touches is
+//! covered by a rule of the scope *and* by a rule of the operator's ceiling and by no `never`, and every function it
+//! calls is safe or named by both.
+
+use super::reason::{self, Gap};
+use super::{Decision, Denial, Permit};
+use crate::policy::{Origin, Rule, Scope};
+use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable, functions, settings};
+
+/// Judges a statement. Pure: the same statement and scope always give the same decision.
+pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
+    match allowed(statement, scope) {
+        Ok(rules) => Decision::Allow(Permit {
+            class: statement.class,
+            effect: statement.effect,
+            barrier: statement.barrier,
+            names: statement.names.clone(),
+            rules,
+        }),
+        Err(denial) => Decision::Deny(*denial),
+    }
+}
+
+/// The refusal of a text that could not be read.
+pub fn denied_unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
+    reason::unreadable(unreadable, scope)
+}
+
+/// A refusal that the session decides by itself, such as an unknown prepared statement.
+pub fn denied(code: &'static str, asked: &str, detail: &str, hint: &str, scope: &Scope) -> Denial {
+    Denial {
+        code,
+        origin: scope.origin.clone(),
+        scope: scope.name.clone(),
+        asked: asked.to_owned(),
+        detail: detail.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+/// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.
+fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Denial>> {
+    if !statement.opaque.is_empty() {
+        return Err(reason::opaque(statement, scope));
+    }
+    let mut rules = Vec::new();
+    for touch in &statement.touches {
+        covered(touch, scope, &mut rules)?;
+    }
+    for function in &statement.functions {
+        callable(function, scope, &mut rules)?;
+    }
+    for setting in &statement.settings {
+        settable(setting, statement.class, scope)?;
+    }
+    classed(statement, scope, &mut rules)?;
+    Ok(rules)
+}
+
+fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
+    if !rules.contains(&rule.origin) {
+        rules.push(rule.origin.clone());
+    }
+}
+
+/// A touch: no `never`, a rule of the scope, a rule of the ceiling.
+fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    if let Some(never) = scope.never.iter().find(|never| never.covers(&touch.schema, &touch.name)) {
+        return Err(reason::never(touch, never, scope));
+    }
+    match cover(touch, &scope.can) {
+        Ok(used) => used.iter().for_each(|rule| cite(rules, rule)),
+        Err(gap) => return Err(reason::touch(touch, &gap, scope)),
+    }
+    match cover(touch, &scope.ceiling) {
+        Ok(_) => Ok(()),
+        Err(gap) => Err(reason::ceiling(touch, &gap, scope)),
+    }
+}
+
+/// The rules that together cover a touch. Different columns may be covered by different rules; a whole relation only by
+/// one without a column list.
+fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
+    let fitting: Vec<&Rule> = rules
+        .iter()
+        .filter(|rule| {
+            rule.classes.contains(&touch.class)
+                && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+        })
+        .collect();
+    let Some(first) = fitting.first() else {
+        return Err(Gap::Relation);
+    };
+    if let Some(all) = fitting.iter().find(|rule| rule.columns.is_none()) {
+        return Ok(vec![all]);
+    }
+    let Columns::Named(columns) = &touch.columns else {
+        return Err(Gap::Whole);
+    };
+    let mut used: Vec<&Rule> = Vec::new();
+    let mut missing = Vec::new();
+    for column in columns {
+        let holds = |rule: &&&Rule| rule.columns.as_ref().is_some_and(|listed| listed.contains(column));
+        match fitting.iter().find(holds) {
+            Some(rule) => used.push(rule),
+            None => missing.push(column.clone()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Gap::Columns(missing));
+    }
+    if used.is_empty() {
+        used.push(first);
+    }
+    Ok(used)
+}
+
+/// A function: safe, or named by the scope and by the ceiling.
+fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    let FunctionName { schema, name } = function;
+    if schema == "pg_catalog" && functions::is_safe(name) {
+        return Ok(());
+    }
+    let names = |rule: &&Rule| rule.functions.iter().any(|pattern| pattern.covers(schema, name));
+    let Some(rule) = scope.can.iter().find(names) else {
+        return Err(reason::function(function, scope, false));
+    };
+    if !scope.ceiling.iter().any(|rule| names(&rule)) {
+        return Err(reason::function(function, scope, true));
+    }
+    cite(rules, rule);
+    Ok(())
+}
+
+/// A setting: changed within its bounds, or readable.
+fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<Denial>> {
+    let Setting { name, value } = setting;
+    let changes = value.is_some() || class == Class::Set;
+    if !changes {
+        return if settings::readable(name) { Ok(()) } else { Err(reason::setting(setting, false, scope)) };
+    }
+    let limit = match name.as_str() {
+        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
+        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
+        _ => None,
+    };
+    match (settings::bound(name), value) {
+        (Some(_), None) => Ok(()),
+        (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),
+        _ => Err(reason::setting(setting, true, scope)),
+    }
+}
+
+/// The statement's own class, where its touches do not speak for it.
+fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    match statement.class {
+        Class::Transaction | Class::Show | Class::Set => Ok(()),
+        // They stand for what they touch, read nothing, or were judged when they were prepared.
+        Class::Select
+        | Class::Insert
+        | Class::Update
+        | Class::Delete
+        | Class::Merge
+        | Class::CopyIn
+        | Class::CopyOut
+        | Class::Explain
+        | Class::Cursor
+        | Class::Prepare => {
+            if scope.can.is_empty() { Err(reason::class(statement, scope, false)) } else { Ok(()) }
+        }
+        Class::Truncate
+        | Class::Create
+        | Class::Alter
+        | Class::Drop
+        | Class::Comment
+        | Class::Refresh
+        | Class::Maintain
+        | Class::Lock
+            if !statement.touches.is_empty() =>
+        {
+            Ok(())
+        }
+        class => {
+            let Some(rule) = scope.can.iter().find(|rule| rule.classes.contains(&class)) else {
+                return Err(reason::class(statement, scope, false));
+            };
+            if !scope.ceiling.iter().any(|rule| rule.classes.contains(&class)) {
+                return Err(reason::class(statement, scope, true));
+            }
+            cite(rules, rule);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Refusals in words: what was asked, which policy line is nearest, what to change or whom to ask. No literal of a
+//! statement ever appears here, only names.
+
+use super::Denial;
+use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable};
+
+/// What the rules leave uncovered of a touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// The relation, under this class.
+    Relation,
+    /// The relation as a whole: only some of its columns are covered.
+    Whole,
+    /// These columns.
+    Columns(Vec<String>),
+}
+
+/// A statement holds parts that were not understood.
+pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
+    let unresolved = statement.opaque.iter().all(|reason| reason.ends_with("does not exist in the live schema"));
+    let reasons: Vec<&str> = statement.opaque.iter().take(3).map(String::as_str).collect();
+    let (code, hint) = if unresolved {
+        ("unresolved", "check the name and the schema: an unqualified name is looked up along the search path")
+    } else {
+        ("opaque", "no rule can allow what is not understood: write it in another way, or ask the operator")
+    };
+    deny(code, scope.origin.clone(), scope, &verb(statement.class), reasons.join("; "), hint)
+}
+
+/// A text could not be read at all.
+pub(super) fn unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
+    let (code, hint) = match unreadable {
+        Unreadable::Syntax { .. } => ("syntax-error", "correct the statement"),
+        Unreadable::TooLarge => ("too-large", "send it in several smaller statements, or load the data with COPY"),
+        Unreadable::TooDeep => ("too-deep", "nest less, or split the statement"),
+        Unreadable::Nul => ("nul-byte", "remove the NUL byte"),
+        Unreadable::Crashed => ("reader-failed", "tell the operator: the statement made the reader fail"),
+    };
+    *deny(code, scope.origin.clone(), scope, "a statement that cannot be read", unreadable.to_string(), hint)
+}
+
+/// No rule of the scope covers a touch.
+pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
+    let relation = relation(touch);
+    let near = nearest(&scope.can, touch);
+    let (code, detail) = match (gap, near) {
+        (Gap::Columns(columns), _) => (
+            "column-not-allowed",
+            format!("{} of {relation} is not among the columns that the scope may {}", list(columns), touch.class),
+        ),
+        (Gap::Whole, _) => (
+            "column-not-allowed",
+            format!("it takes {relation} as a whole, and the scope may {} only some of its columns", touch.class),
+        ),
+        (Gap::Relation, Some(rule)) if covers(rule, touch) && !rule.classes.is_empty() => {
+            let granted: Vec<&str> = rule.classes.iter().map(|class| class.as_str()).collect();
+            ("class-not-allowed", format!("the scope may only {} {relation}", granted.join(", ")))
+        }
+        (Gap::Relation, _) => ("table-not-allowed", format!("no rule of the scope covers {relation}")),
+    };
+    let origin = near.map_or(&scope.origin, |rule| &rule.origin);
+    let hint = if touch.schema.contains('.') || touch.name.contains('.') {
+        "no rule covers a name that holds a dot".to_owned()
+    } else {
+        format!("add to can: - {{ statements: [{}], tables: [{}]{} }}", touch.class, yaml(touch), yaml_columns(touch, gap))
+    };
+    deny(code, origin.clone(), scope, &asked(touch, gap), detail, &hint)
+}
+
+/// The scope covers a touch, the operator's ceiling does not.
+pub(super) fn ceiling(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
+    let origin = nearest(&scope.ceiling, touch).map_or(&scope.origin, |rule| &rule.origin);
+    let asked = asked(touch, gap);
+    let detail = "the scope allows it, the operator's ceiling does not".to_owned();
+    let hint = format!("ask the operator: the ceiling does not allow {asked}");
+    deny("exceeds-ceiling", origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// The operator put a relation out of everybody's reach.
+pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Box<Denial> {
+    let detail = format!("{} is under `never`: no rule reaches it", relation(touch));
+    let hint = format!("ask the operator about {} of {}", never.pattern.as_str(), never.origin);
+    deny("never", never.origin.clone(), scope, &asked(touch, &Gap::Relation), detail, &hint)
+}
+
+/// A function is neither safe nor named.
+pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool) -> Box<Denial> {
+    let name = format!("{}.{}", shown(&function.schema), shown(&function.name));
+    let rules = if by_ceiling { &scope.ceiling } else { &scope.can };
+    let origin = rules.iter().find(|rule| !rule.functions.is_empty()).map_or(&scope.origin, |rule| &rule.origin);
+    let asked = format!("function {name}");
+    let (code, detail, hint) = if by_ceiling {
+        (
+            "exceeds-ceiling",
+            format!("the scope names {name}, the operator's ceiling does not"),
+            format!("ask the operator: the ceiling does not allow {asked}"),
+        )
+    } else {
+        (
+            "function-not-allowed",
+            format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
+            format!("add to can: - {{ functions: [\"{}.{}\"] }}", function.schema.escape_default(), function.name.escape_default()),
+        )
+    };
+    deny(code, origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// A setting may not be changed like that, or not be read.
+pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
+    let name = shown(&setting.name);
+    let limit = match setting.name.as_str() {
+        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
+        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
+        _ => None,
+    };
+    let known = crate::sql::settings::bound(&setting.name).is_some();
+    let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
+    let (verb, detail) = match (changes, known) {
+        (false, _) => ("SHOW", format!("{name} is not among the settings that may be read")),
+        (true, false) => ("SET", format!("{name} is not among the settings that may be changed")),
+        (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
+    };
+    let hint = match (setting.name.as_str(), limit) {
+        ("application_name", _) => "leave it out: the broker sets application_name to the job that runs".to_owned(),
+        ("search_path", _) => "leave it out and write the schema with the name".to_owned(),
+        (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
+        _ => "leave it out".to_owned(),
+    };
+    deny("setting-not-allowed", origin.clone(), scope, &format!("{verb} {name}"), detail, &hint)
+}
+
+/// A class that no rule names.
+pub(super) fn class(statement: &Statement, scope: &Scope, by_ceiling: bool) -> Box<Denial> {
+    let asked = verb(statement.class);
+    let class = statement.class;
+    let (code, detail, hint) = if by_ceiling {
+        (
+            "exceeds-ceiling",
+            format!("the scope names {class}, the operator's ceiling does not"),
+            format!("ask the operator: the ceiling does not allow {class}"),
+        )
+    } else {
+        (
+            "class-not-allowed",
+            format!("no rule of the scope names {class}"),
+            format!("add {class} to the statements of a rule in can:"),
+        )
+    };
+    deny(code, scope.origin.clone(), scope, &asked, detail, &hint)
+}
+
+fn deny(code: &'static str, origin: Origin, scope: &Scope, asked: &str, detail: String, hint: &str) -> Box<Denial> {
+    Box::new(Denial {
+        code,
+        origin,
+        scope: scope.name.clone(),
+        asked: asked.to_owned(),
+        detail,
+        hint: hint.to_owned(),
+    })
+}
+
+fn covers(rule: &Rule, touch: &Touch) -> bool {
+    rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+}
+
+/// The rule an author would look at: one for the same table, else one for the same class.
+fn nearest<'r>(rules: &'r [Rule], touch: &Touch) -> Option<&'r Rule> {
+    let same = |rule: &&Rule| rule.classes.contains(&touch.class);
+    rules
+        .iter()
+        .find(|rule| covers(rule, touch) && same(rule))
+        .or_else(|| rules.iter().find(|rule| covers(rule, touch)))
+        .or_else(|| rules.iter().find(same))
+}
+
+/// `TRUNCATE app.orders`, `SELECT app.customers (email)`.
+fn asked(touch: &Touch, gap: &Gap) -> String {
+    let relation = relation(touch);
+    let verb = verb(touch.class);
+    match (gap, &touch.columns) {
+        (Gap::Columns(columns), _) => format!("{verb} {relation} ({})", list(columns)),
+        (Gap::Whole, _) => format!("{verb} {relation} (whole row)"),
+        (Gap::Relation, _) => format!("{verb} {relation}"),
+    }
+}
+
+/// A class as it stands in a statement.
+fn verb(class: Class) -> String {
+    class.as_str().to_ascii_uppercase().replace('-', " ")
+}
+
+fn relation(touch: &Touch) -> String {
+    format!("{}.{}", shown(&touch.schema), shown(&touch.name))
+}
+
+fn list(columns: &[String]) -> String {
+    let mut text: Vec<String> = columns.iter().take(8).map(|column| shown(column)).collect();
+    if columns.len() > text.len() {
+        text.push("…".to_owned());
+    }
+    text.join(", ")
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// A name as it would have to be written in SQL, with control characters made visible.
+fn shown(name: &str) -> String {
+    if is_plain(name) { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }
+}
+
+/// A relation as a pattern of the policy.
+fn yaml(touch: &Touch) -> String {
+    if is_plain(&touch.schema) && is_plain(&touch.name) {
+        format!("{}.{}", touch.schema, touch.name)
+    } else {
+        format!("\"{}.{}\"", touch.schema.escape_default(), touch.name.escape_default())
+    }
+}
+
+fn yaml_columns(touch: &Touch, gap: &Gap) -> String {
+    match (gap, &touch.columns) {
+        (Gap::Columns(columns), _) => format!(", columns: [{}]", list(columns)),
+        (Gap::Relation, Columns::Named(columns)) if !columns.is_empty() && touch.class == Class::Select => {
+            format!(", columns: [{}]", list(columns))
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,4 @@
+//! `/v1`.
+
+pub mod grants;
+pub mod kill;

@@ -1,0 +1,18 @@
+//! The ledger's own facts: what a record says, how records are chained, how a chain is checked and read back.
+//!
+//! Everything here is pure: bytes in, typed value or bytes out. The disk is `record`'s business.
+
+pub mod chain;
+pub mod finding;
+pub mod head;
+pub mod record;
+pub mod render;
+pub mod verify;
+pub mod view;
+
+pub use chain::{GENESIS, Hash, Linker, Peek};
+pub use finding::{Finding, Trouble};
+pub use head::Head;
+pub use record::{Cut, Entry, Minted, OpenIntent, Record, Rules, Status, capped, encode};
+pub use verify::Verifier;
+pub use view::{Filter, SessionDetail, SessionSummary};

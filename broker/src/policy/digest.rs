@@ -1,0 +1,121 @@
+//! The digest of a scope: equal digests judge equally *and* cite the same lines, so a decision may be remembered under
+//! one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::ceiling::{Allowed, Require};
+use super::compile::hex;
+use super::{Limit, Origin, RelationPattern, Rule, Scope, Who};
+
+/// Serialised field by field in this order; a change of the shape changes every digest, which only costs warm caches.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    format: &'static str,
+    name: &'a str,
+    origin: &'a Origin,
+    database: &'a str,
+    who: Vec<CanonicalWho<'a>>,
+    require: [Option<Vec<&'a str>>; 3],
+    can: Vec<CanonicalRule<'a>>,
+    ceiling: Vec<CanonicalRule<'a>>,
+    never: Vec<(&'a str, &'a Origin)>,
+    limits: [Option<(u128, &'a Origin)>; 5],
+}
+
+#[derive(Serialize)]
+struct CanonicalWho<'a> {
+    origin: &'a Origin,
+    issuer: &'a str,
+    globs: [Option<&'a str>; 5],
+    environment: Option<&'a str>,
+    events: Vec<&'a str>,
+    claims: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Serialize)]
+struct CanonicalRule<'a> {
+    origin: &'a Origin,
+    classes: Vec<&'static str>,
+    tables: Vec<(&'a str, &'a Origin)>,
+    columns: Option<Vec<&'a str>>,
+    functions: Vec<(&'a str, &'a Origin)>,
+}
+
+/// SHA-256 (hexadecimal) over everything of the scope that decides; its `digest` and `policy_sha` are left out.
+pub fn of(scope: &Scope, require: &Require) -> String {
+    let limits = &scope.limits;
+    let canonical = Canonical {
+        format: "hoop scope 1",
+        name: &scope.name,
+        origin: &scope.origin,
+        database: &scope.database,
+        who: scope.who.iter().map(who).collect(),
+        require: [&require.environment, &require.events, &require.sources].map(|list| allowed(list.as_ref())),
+        can: scope.can.iter().map(rule).collect(),
+        ceiling: scope.ceiling.iter().map(rule).collect(),
+        never: relations(&scope.never),
+        limits: [
+            Some(time(&limits.ttl)),
+            Some(time(&limits.max_session)),
+            Some((u128::from(limits.max_connections.value), &limits.max_connections.origin)),
+            limits.statement_timeout.as_ref().map(time),
+            limits.lock_timeout.as_ref().map(time),
+        ],
+    };
+    // Plain structs of texts and numbers always serialise.
+    let bytes = serde_json::to_vec(&canonical).unwrap_or_default();
+    hex(&Sha256::digest(bytes))
+}
+
+fn who(who: &Who) -> CanonicalWho<'_> {
+    let globs = [
+        &who.branch,
+        &who.tag,
+        &who.workflow,
+        &who.reusable_workflow,
+        &who.config,
+    ];
+    CanonicalWho {
+        origin: &who.origin,
+        issuer: &who.issuer,
+        globs: globs.map(|glob| glob.as_ref().map(crate::base::pattern::Pattern::as_str)),
+        environment: who.environment.as_deref(),
+        events: who.events.iter().map(String::as_str).collect(),
+        claims: who
+            .claims
+            .iter()
+            .map(|(name, glob)| (name.as_str(), glob.as_str()))
+            .collect(),
+    }
+}
+
+fn rule(rule: &Rule) -> CanonicalRule<'_> {
+    CanonicalRule {
+        origin: &rule.origin,
+        classes: rule.classes.iter().map(|class| class.as_str()).collect(),
+        tables: relations(&rule.tables),
+        columns: rule
+            .columns
+            .as_ref()
+            .map(|columns| columns.iter().map(String::as_str).collect()),
+        functions: relations(&rule.functions),
+    }
+}
+
+fn relations(patterns: &[RelationPattern]) -> Vec<(&str, &Origin)> {
+    patterns
+        .iter()
+        .map(|relation| (relation.pattern.as_str(), &relation.origin))
+        .collect()
+}
+
+fn allowed(allowed: Option<&Allowed>) -> Option<Vec<&str>> {
+    allowed.map(|allowed| allowed.values.iter().map(String::as_str).collect())
+}
+
+fn time(limit: &Limit<Duration>) -> (u128, &Origin) {
+    (limit.value.as_millis(), &limit.origin)
+}

@@ -1,0 +1,363 @@
+//! The repository's file, `.hoop/db-access.yaml`, as it is written: every word read and placed, nothing bounded yet.
+
+use std::time::Duration;
+
+use crate::base::pattern::Pattern;
+
+use super::diagnostic::{Diagnostic, Report, Span, code};
+use super::node::{Node, Value};
+use super::rules::RawRule;
+use super::source;
+use super::words;
+
+/// The keys of the file.
+pub const FILE_KEYS: &[&str] = &["version", "scopes"];
+/// The keys of a scope.
+pub const SCOPE_KEYS: &[&str] = &["description", "database", "who", "can", "limits"];
+/// Keys of a scope whose enforcement is not built.
+pub const SCOPE_UNBUILT: &[&str] = &["hold", "mask", "record"];
+/// The keys of a `who` entry, whatever the issuer.
+pub const WHO_KEYS: &[&str] = &[
+    "issuer",
+    "branch",
+    "tag",
+    "environment",
+    "workflow",
+    "reusable-workflow",
+    "config",
+    "events",
+    "sources",
+    "claims",
+];
+/// The keys of `limits:` (and of a ceiling's `max:`).
+pub const LIMIT_KEYS: &[&str] = &[
+    "ttl",
+    "max-session",
+    "max-connections",
+    "statement-timeout",
+    "lock-timeout",
+];
+/// Keys of `limits:` and `max:` whose enforcement is not built.
+pub const LIMIT_UNBUILT: &[&str] = &[
+    "idle-timeout",
+    "max-affected-rows",
+    "max-bytes",
+    "max-rows",
+    "read-only",
+];
+/// The most connections a scope can ask for.
+pub const MOST_CONNECTIONS: u32 = 1000;
+
+/// A value and where it stands.
+pub type Placed<T> = (T, Span);
+
+/// The file. A scope with an error carries it; the others stand.
+#[derive(Debug)]
+pub struct File {
+    /// The scopes in the order of the file.
+    pub scopes: Vec<ReadScope>,
+}
+
+/// A scope as far as it could be read.
+#[derive(Debug)]
+pub struct ReadScope {
+    /// The key under `scopes:`.
+    pub name: String,
+    /// What could be read: `None` when too little. Entries with errors are left out of it.
+    pub raw: Option<RawScope>,
+    /// What was found on the way, and a place for what the bounds add.
+    pub report: Report,
+}
+
+/// One scope as written.
+#[derive(Debug)]
+pub struct RawScope {
+    /// The key under `scopes:`.
+    pub name: Placed<String>,
+    /// The operator's name of a database.
+    pub database: Placed<String>,
+    /// The alternatives.
+    pub who: Vec<RawWho>,
+    /// What it may do.
+    pub can: Vec<RawRule>,
+    /// Lifetimes and counts.
+    pub limits: RawLimits,
+}
+
+/// One `who` entry as written.
+#[derive(Debug)]
+pub struct RawWho {
+    /// Where the entry begins.
+    pub span: Span,
+    /// The keys it has, for the checks that depend on the issuer's kind.
+    pub keys: Vec<Placed<&'static str>>,
+    /// The operator's name of an issuer.
+    pub issuer: Placed<String>,
+    /// Without `refs/heads/`.
+    pub branch: Option<Placed<Pattern>>,
+    /// Without `refs/tags/`.
+    pub tag: Option<Placed<Pattern>>,
+    /// The deployment environment.
+    pub environment: Option<Placed<String>>,
+    /// The top workflow's path.
+    pub workflow: Option<Placed<Pattern>>,
+    /// The called workflow's path.
+    pub reusable_workflow: Option<Placed<Pattern>>,
+    /// The CI configuration's path.
+    pub config: Option<Placed<Pattern>>,
+    /// GitHub's triggers.
+    pub events: Option<Vec<Placed<String>>>,
+    /// GitLab's triggers.
+    pub sources: Option<Vec<Placed<String>>>,
+    /// Other claims.
+    pub claims: Vec<(String, Placed<Pattern>)>,
+}
+
+/// `limits:` and `max:` as written.
+#[derive(Debug, Clone, Default)]
+pub struct RawLimits {
+    /// New connections are accepted for this long.
+    pub ttl: Option<Placed<Duration>>,
+    /// The hard end.
+    pub max_session: Option<Placed<Duration>>,
+    /// Connections at the same time.
+    pub max_connections: Option<Placed<u32>>,
+    /// The longest statement.
+    pub statement_timeout: Option<Placed<Duration>>,
+    /// The longest wait for a lock.
+    pub lock_timeout: Option<Placed<Duration>>,
+}
+
+impl File {
+    /// Reads the file. An error outside every scope (the YAML itself, the version, a top-level key) fails the whole of
+    /// it; an error inside a scope fails that scope.
+    pub fn read(text: &str, path: &str) -> Result<Self, Vec<Diagnostic>> {
+        let root: Node = source::read(text, path)?;
+        let mut report = Report::new(&path.into());
+        let scopes = top(&root, &mut report);
+        if report.failed() {
+            return Err(report.finish());
+        }
+        let read = |(key, node): &(super::node::Key, Node)| {
+            let mut report = Report::new(report.path());
+            ReadScope {
+                name: key.text.clone(),
+                raw: RawScope::read((key.text.clone(), key.span), node, &mut report),
+                report,
+            }
+        };
+        Ok(Self {
+            scopes: scopes.unwrap_or_default().iter().map(read).collect(),
+        })
+    }
+}
+
+fn top<'n>(root: &'n Node, report: &mut Report) -> Option<&'n [(super::node::Key, Node)]> {
+    let fields = root.fields("the file", FILE_KEYS, &[], report)?;
+    let version = fields.required("version", "the file", report)?;
+    if version.value != Value::Number(1) {
+        report.error(code::INVALID_VALUE, version.span, "the version must be 1", "version: 1");
+    }
+    let scopes = fields.required("scopes", "the file", report)?.map("`scopes`", report)?;
+    if scopes.is_empty() {
+        report.error(code::EMPTY, fields.key_span("scopes"), "`scopes` is empty", "");
+    }
+    for (key, _) in scopes {
+        let fine = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if key.text.is_empty() || key.text.len() > 64 || !key.text.chars().all(fine) {
+            let message = format!("`{}` cannot name a scope", key.text);
+            let help = "up to 64 letters, digits, `-`, `_`, `.`";
+            report.error(code::INVALID_VALUE, key.span, message, help);
+        }
+    }
+    Some(scopes)
+}
+
+impl RawScope {
+    fn read(name: Placed<String>, node: &Node, report: &mut Report) -> Option<Self> {
+        let what = format!("scope `{}`", name.0);
+        let fields = node.fields(&what, SCOPE_KEYS, SCOPE_UNBUILT, report)?;
+        if let Some(node) = fields.value("description") {
+            node.word("`description`", report);
+        }
+        // Every missing key is reported at the scope's name, and reading goes on to find the rest.
+        let mut required = |key: &str| {
+            let found = fields.value(key);
+            if found.is_none() {
+                report.error(code::MISSING_KEY, name.1, format!("{what} needs the key `{key}`"), "");
+            }
+            found
+        };
+        let (database, who, can) = (required("database"), required("who"), required("can"));
+        let limits = RawLimits::read(fields.value("limits"), "`limits`", report);
+        let can = can.map(|node| RawRule::read_list(node, report)).unwrap_or_default();
+        let who = who.map(|node| RawWho::read_list(node, report)).unwrap_or_default();
+        let database = database.and_then(|node| node.word("`database`", report))?;
+        Some(Self {
+            name,
+            database: (database.text.to_owned(), database.span),
+            who,
+            can,
+            limits,
+        })
+    }
+}
+
+impl RawWho {
+    fn read_list(node: &Node, report: &mut Report) -> Vec<Self> {
+        let Some(entries) = node.list("`who`", report) else {
+            return Vec::new();
+        };
+        if entries.is_empty() {
+            report.error(
+                code::EMPTY,
+                node.span,
+                "`who` is empty: nobody could use the scope",
+                "name an issuer",
+            );
+        }
+        entries.iter().filter_map(|entry| Self::read(entry, report)).collect()
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let fields = node.fields("an entry of `who`", WHO_KEYS, &[], report)?;
+        let mut glob = |key: &str| {
+            let word = fields.value(key)?.word(&format!("`{key}`"), report)?;
+            Some((words::pattern(word, '/', report)?, word.span))
+        };
+        let (branch, tag) = (glob("branch"), glob("tag"));
+        let (workflow, reusable_workflow, config) = (glob("workflow"), glob("reusable-workflow"), glob("config"));
+        for (key, pattern) in [("branch", &branch), ("tag", &tag)] {
+            if let Some((pattern, span)) = pattern
+                && pattern.as_str().starts_with("refs/")
+            {
+                let message = format!("`{key}: {pattern}` would match nothing");
+                let short = pattern.as_str().rsplit('/').next().unwrap_or_default();
+                report.error(
+                    code::INVALID_VALUE,
+                    *span,
+                    message,
+                    format!("leave the prefix out: {key}: {short}"),
+                );
+            }
+        }
+        let environment = fields
+            .value("environment")
+            .and_then(|node| node.word("`environment`", report));
+        let mut triggers = |key: &str| {
+            let list = fields.value(key)?;
+            if matches!(&list.value, Value::List(events) if events.is_empty()) {
+                let message = format!("`{key}` is empty: no run could use the scope");
+                report.error(
+                    code::EVENTS_REQUIRED,
+                    list.span,
+                    message,
+                    "name the triggers: there is no default",
+                );
+                return None;
+            }
+            let events = list.words(&format!("`{key}`"), report)?;
+            Some(events.iter().map(|word| (word.text.to_owned(), word.span)).collect())
+        };
+        let (events, sources) = (triggers("events"), triggers("sources"));
+        let claims = fields
+            .value("claims")
+            .map(|node| claims(node, report))
+            .unwrap_or_default();
+        let issuer = fields
+            .required("issuer", "an entry of `who`", report)?
+            .word("`issuer`", report)?;
+        Some(Self {
+            span: fields.span(),
+            keys: WHO_KEYS
+                .iter()
+                .filter(|key| fields.value(key).is_some())
+                .map(|key| (*key, fields.key_span(key)))
+                .collect(),
+            issuer: (issuer.text.to_owned(), issuer.span),
+            branch,
+            tag,
+            environment: environment.map(|word| (word.text.to_owned(), word.span)),
+            workflow,
+            reusable_workflow,
+            config,
+            events,
+            sources,
+            claims,
+        })
+    }
+
+    /// Whether the entry has `key`, readable or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(candidate, _)| *candidate == key)
+    }
+}
+
+/// Claim names may hold `.` and `/`; they are never paths here.
+fn claims(node: &Node, report: &mut Report) -> Vec<(String, Placed<Pattern>)> {
+    let Some(entries) = node.map("`claims`", report) else {
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        report.error(
+            code::EMPTY,
+            node.span,
+            "`claims` is empty",
+            "name a claim, or remove the key",
+        );
+    }
+    let mut read = Vec::new();
+    for (key, value) in entries {
+        if key.text == "sub" {
+            let message = "`sub` is not matched: its form changes with the CI's settings";
+            report.error(
+                code::INVALID_VALUE,
+                key.span,
+                message,
+                "use branch, environment or a claim of its own",
+            );
+        }
+        if let Some(word) = value.word(&format!("claim `{}`", key.text), report)
+            && let Some(pattern) = words::pattern(word, '/', report)
+        {
+            read.push((key.text.clone(), (pattern, word.span)));
+        }
+    }
+    read
+}
+
+impl RawLimits {
+    /// Reads `limits:` or `max:`.
+    pub fn read(node: Option<&Node>, what: &str, report: &mut Report) -> Self {
+        let Some(fields) = node.and_then(|node| node.fields(what, LIMIT_KEYS, LIMIT_UNBUILT, report)) else {
+            return Self::default();
+        };
+        let mut duration = |key: &str| {
+            let node = fields.value(key)?;
+            Some((words::duration(node, &format!("`{key}`"), report)?, node.span))
+        };
+        let (ttl, max_session) = (duration("ttl"), duration("max-session"));
+        let (statement_timeout, lock_timeout) = (duration("statement-timeout"), duration("lock-timeout"));
+        let max_connections = fields
+            .value("max-connections")
+            .and_then(|node| Some((node.count("`max-connections`", MOST_CONNECTIONS, report)?, node.span)));
+        if let (Some((ttl, _)), Some((session, span))) = (ttl, max_session)
+            && session < ttl
+        {
+            let message = "`max-session` is shorter than `ttl`";
+            report.error(
+                code::INVALID_VALUE,
+                span,
+                message,
+                "sessions end at max-session: make ttl shorter",
+            );
+        }
+        Self {
+            ttl,
+            max_session,
+            max_connections,
+            statement_timeout,
+            lock_timeout,
+        }
+    }
+}

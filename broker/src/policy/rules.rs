@@ -1,0 +1,169 @@
+//! `can:` as both files write it: statements, tables, columns, functions, each word with its span.
+
+use std::sync::Arc;
+
+use crate::base::pattern::Pattern;
+use crate::sql::Class;
+
+use super::diagnostic::{Report, Span, code};
+use super::node::Node;
+use super::words;
+use super::{RelationPattern, Rule};
+
+/// The keys of one entry of `can:`.
+pub const KEYS: &[&str] = &["statements", "tables", "columns", "functions"];
+
+/// Keys of an entry whose enforcement is not built.
+pub const UNBUILT: &[&str] = &["as", "objects", "preset"];
+
+/// One entry of `can:`, every word with its place.
+#[derive(Debug, Clone)]
+pub struct RawRule {
+    /// Where the entry begins.
+    pub span: Span,
+    /// The classes, groups expanded; each with the place of the word it came from.
+    pub classes: Vec<(Class, Span)>,
+    /// Globs over `schema.name`.
+    pub tables: Vec<(Pattern, Span)>,
+    /// Exact column names.
+    pub columns: Option<Vec<(String, Span)>>,
+    /// Globs over `schema.function`.
+    pub functions: Vec<(Pattern, Span)>,
+}
+
+impl RawRule {
+    /// Reads a `can:` list. An entry with an error is left out; the report then holds the error.
+    pub fn read_list(node: &Node, report: &mut Report) -> Vec<Self> {
+        let Some(entries) = node.list("`can`", report) else {
+            return Vec::new();
+        };
+        if entries.is_empty() {
+            report.error(
+                code::EMPTY,
+                node.span,
+                "`can` is empty: nothing would be allowed",
+                "name what the job does",
+            );
+        }
+        entries.iter().filter_map(|entry| Self::read(entry, report)).collect()
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let fields = node.fields("an entry of `can`", KEYS, UNBUILT, report)?;
+        let mut rule = Self {
+            span: fields.span(),
+            classes: Vec::new(),
+            tables: Vec::new(),
+            columns: None,
+            functions: Vec::new(),
+        };
+        if let Some(node) = fields.value("statements") {
+            for word in node.words("`statements`", report)? {
+                let classes = words::classes(word, report).unwrap_or_default();
+                rule.classes.extend(classes.into_iter().map(|class| (class, word.span)));
+            }
+        }
+        if let Some(node) = fields.value("tables") {
+            rule.tables = relations(node, "`tables`", report)?;
+        }
+        if let Some(node) = fields.value("functions") {
+            rule.functions = relations(node, "`functions`", report)?;
+        }
+        if let Some(node) = fields.value("columns") {
+            rule.columns = Some(columns(node, report)?);
+            if fields.value("tables").is_none() {
+                let message = "`columns` without `tables`";
+                report.error(
+                    code::MISSING_KEY,
+                    fields.key_span("columns"),
+                    message,
+                    "say whose columns they are",
+                );
+            }
+        }
+        if KEYS.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
+            report.error(
+                code::EMPTY,
+                node.span,
+                "an entry of `can` that names nothing",
+                "name statements or functions",
+            );
+        }
+        if fields.value("tables").is_some() && fields.value("statements").is_none() {
+            let message = "`tables` without `statements`";
+            report.error(
+                code::MISSING_KEY,
+                fields.key_span("tables"),
+                message,
+                "say what may be done with them",
+            );
+        }
+        if fields.value("tables").is_none()
+            && let Some((class, span)) = rule.classes.iter().find(|(class, _)| words::needs_tables(*class))
+        {
+            let message = format!("`{class}` without `tables`");
+            report.error(
+                code::MISSING_KEY,
+                *span,
+                message,
+                "say on which tables: tables: [app.orders]",
+            );
+        }
+        Some(rule)
+    }
+
+    /// The rule as it is judged.
+    pub fn compile(&self, path: &Arc<str>) -> Rule {
+        Rule {
+            origin: self.span.origin(path),
+            classes: self.classes.iter().map(|(class, _)| *class).collect(),
+            tables: compile_all(&self.tables, path),
+            columns: self
+                .columns
+                .as_ref()
+                .map(|columns| columns.iter().map(|(column, _)| column.clone()).collect()),
+            functions: compile_all(&self.functions, path),
+        }
+    }
+}
+
+/// A list of globs over `schema.name`.
+pub fn relations(node: &Node, what: &str, report: &mut Report) -> Option<Vec<(Pattern, Span)>> {
+    let words = node.words(what, report)?;
+    let read: Vec<_> = words
+        .iter()
+        .filter_map(|word| words::relation(*word, report).map(|pattern| (pattern, word.span)))
+        .collect();
+    (read.len() == words.len()).then_some(read)
+}
+
+/// The patterns with their origins.
+pub fn compile_all(patterns: &[(Pattern, Span)], path: &Arc<str>) -> Vec<RelationPattern> {
+    patterns
+        .iter()
+        .map(|(pattern, span)| RelationPattern {
+            origin: span.origin(path),
+            pattern: pattern.clone(),
+        })
+        .collect()
+}
+
+/// Columns are named one by one: a glob would cover the column that somebody adds tomorrow.
+fn columns(node: &Node, report: &mut Report) -> Option<Vec<(String, Span)>> {
+    let words = node.words("`columns`", report)?;
+    let mut all_good = true;
+    for word in &words {
+        if word.text.contains(['*', '.', '"', ' ']) {
+            all_good = false;
+            let message = format!("`{}` is not a column's name", word.text);
+            report.error(
+                code::INVALID_VALUE,
+                word.span,
+                message,
+                "name every column; leave `columns` out for all",
+            );
+        }
+    }
+    let columns = words.iter().map(|word| (word.text.to_owned(), word.span)).collect();
+    all_good.then_some(columns)
+}

@@ -1,0 +1,280 @@
+//! ALTER, RENAME, DROP and COMMENT ON.
+
+use super::Walk;
+use super::create::Host;
+use super::names::{Range, kind, strings};
+use super::scope::{Column, Item};
+use crate::sql::grammar::NodeEnum;
+use crate::sql::grammar::nodes::{self, AlterTableType, Node, ObjectType};
+use crate::sql::{Class, Relation};
+
+impl<'a> Walk<'a> {
+    pub(super) fn alter_table(&mut self, alter: &nodes::AlterTableStmt) {
+        let nodes::AlterTableStmt { relation, cmds, objtype, missing_ok } = alter;
+        self.class = Class::Alter;
+        self.changes_schema();
+        if !matches!(
+            ObjectType::try_from(*objtype),
+            Ok(ObjectType::ObjectTable
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectSequence)
+        ) {
+            self.opaque("ALTER of a kind that is not enforced yet");
+            return;
+        }
+        let altered = self.touch_target(Class::Alter, relation.as_ref(), *missing_ok);
+        self.in_level(|walk| {
+            let host = match altered {
+                Some(relation) => {
+                    walk.add_item(altered_table(relation, cmds));
+                    Host { schema: &relation.schema, name: &relation.name }
+                }
+                None => Host { schema: "", name: "" },
+            };
+            for node in cmds {
+                match &node.node {
+                    Some(NodeEnum::AlterTableCmd(command)) => walk.command(command, &host),
+                    _ => walk.opaque("an ALTER TABLE command of an unknown kind"),
+                }
+            }
+        });
+    }
+
+    fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
+        let nodes::AlterTableCmd { subtype, name: _, num: _, newowner, def, behavior: _, missing_ok: _, recurse: _ } = command;
+        if newowner.is_some() {
+            self.opaque("ALTER … OWNER");
+        }
+        let def = def.as_deref();
+        match AlterTableType::try_from(*subtype) {
+            Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
+                Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
+                _ => self.opaque("a column definition of an unknown kind"),
+            },
+            Ok(AlterTableType::AtColumnDefault | AlterTableType::AtSetExpression) => self.maybe(def),
+            Ok(
+                AlterTableType::AtAddConstraint | AlterTableType::AtAddIdentity | AlterTableType::AtAddIndexConstraint,
+            ) => match def.map(|def| &def.node) {
+                Some(Some(NodeEnum::Constraint(constraint))) => self.constraint(constraint, host),
+                _ => self.opaque("a constraint of an unknown kind"),
+            },
+            Ok(AlterTableType::AtSetIdentity) => match def.map(|def| &def.node) {
+                Some(Some(NodeEnum::List(nodes::List { items }))) => self.sequence_options(items),
+                _ => self.opaque("identity options of an unknown kind"),
+            },
+            Ok(AlterTableType::AtSetRelOptions | AlterTableType::AtResetRelOptions) => match def.map(|def| &def.node) {
+                Some(Some(NodeEnum::List(nodes::List { items }))) => self.storage(items),
+                _ => self.opaque("storage parameters of an unknown kind"),
+            },
+            Ok(
+                AlterTableType::AtAttachPartition
+                | AlterTableType::AtDetachPartition
+                | AlterTableType::AtDetachPartitionFinalize,
+            ) => self.partition(def),
+            Ok(AlterTableType::AtAddInherit | AlterTableType::AtDropInherit) => match def.map(|def| &def.node) {
+                Some(Some(NodeEnum::RangeVar(parent))) => {
+                    self.touch_target(Class::Alter, Some(parent), false);
+                }
+                _ => self.opaque("INHERIT of an unknown kind"),
+            },
+            Ok(
+                AlterTableType::AtAlterConstraint
+                | AlterTableType::AtDropColumn
+                | AlterTableType::AtDropConstraint
+                | AlterTableType::AtDropExpression
+                | AlterTableType::AtDropIdentity
+                | AlterTableType::AtDropNotNull
+                | AlterTableType::AtSetCompression
+                | AlterTableType::AtSetNotNull
+                | AlterTableType::AtSetStatistics
+                | AlterTableType::AtSetStorage
+                | AlterTableType::AtValidateConstraint,
+            ) => {}
+            Ok(other) => self.opaque(format!("ALTER TABLE command {}", other.as_str_name())),
+            Err(_) => self.opaque("an ALTER TABLE command of an unknown kind"),
+        }
+    }
+
+    fn partition(&mut self, def: Option<&Node>) {
+        let Some(Some(NodeEnum::PartitionCmd(nodes::PartitionCmd { name, bound, concurrent: _ }))) =
+            def.map(|def| &def.node)
+        else {
+            self.opaque("a partition command of an unknown kind");
+            return;
+        };
+        self.touch_target(Class::Alter, name.as_ref(), false);
+        if let Some(bound) = bound {
+            self.partition_bound(bound);
+        }
+    }
+
+    pub(super) fn rename(&mut self, rename: &nodes::RenameStmt) {
+        let nodes::RenameStmt {
+            rename_type,
+            relation_type: _,
+            relation,
+            object,
+            subname,
+            newname,
+            behavior: _,
+            missing_ok,
+        } = rename;
+        self.class = Class::Alter;
+        self.changes_schema();
+        match ObjectType::try_from(*rename_type) {
+            Ok(ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectMatview | ObjectType::ObjectSequence) => {
+                let Some(Range { schema, name, alias: _ }) = self.range(relation.as_ref()) else {
+                    return;
+                };
+                let renamed = self.touch_named(Class::Alter, schema, name, *missing_ok);
+                // It takes the place of whatever rules cover under the new name.
+                let schema = renamed.map(|relation| relation.schema.clone()).or_else(|| self.landing(schema));
+                // An index can be renamed as if it were a table; its name covers nothing.
+                if let Some(schema) = schema {
+                    self.touch_whole(Class::Alter, &schema, newname);
+                }
+            }
+            Ok(ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint | ObjectType::ObjectIndex) => {
+                self.touch_target(Class::Alter, relation.as_ref(), *missing_ok);
+            }
+            Ok(ObjectType::ObjectType) if subname.is_empty() => match object.as_deref().map(|object| &object.node) {
+                Some(Some(NodeEnum::List(nodes::List { items }))) => {
+                    if let Some(schema) = self.touch_type(Class::Alter, items) {
+                        self.touch_whole(Class::Alter, &schema, newname);
+                    }
+                }
+                _ => self.opaque("RENAME of an unknown kind"),
+            },
+            _ => self.opaque("RENAME of a kind that is not enforced yet"),
+        }
+    }
+
+    pub(super) fn alter_sequence(&mut self, alter: &nodes::AlterSeqStmt) {
+        let nodes::AlterSeqStmt { sequence, options, for_identity: _, missing_ok } = alter;
+        self.class = Class::Alter;
+        self.changes_schema();
+        self.touch_target(Class::Alter, sequence.as_ref(), *missing_ok);
+        self.sequence_options(options);
+    }
+
+    pub(super) fn alter_enum(&mut self, alter: &nodes::AlterEnumStmt) {
+        let nodes::AlterEnumStmt {
+            type_name,
+            old_val: _,
+            new_val: _,
+            new_val_neighbor: _,
+            new_val_is_after: _,
+            skip_if_new_val_exists: _,
+        } = alter;
+        self.touch_type(Class::Alter, type_name);
+    }
+
+    pub(super) fn drop_objects(&mut self, drop: &nodes::DropStmt) {
+        let nodes::DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ } = drop;
+        self.class = Class::Drop;
+        self.changes_schema();
+        let cascade = nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade);
+        let remove_type = ObjectType::try_from(*remove_type);
+        for object in objects {
+            match (remove_type, &object.node) {
+                (
+                    Ok(
+                        ObjectType::ObjectTable
+                        | ObjectType::ObjectIndex
+                        | ObjectType::ObjectView
+                        | ObjectType::ObjectMatview
+                        | ObjectType::ObjectSequence,
+                    ),
+                    Some(NodeEnum::List(nodes::List { items })),
+                ) => {
+                    if let Some((schema, name)) = self.pair(items)
+                        && let Some(dropped) = self.touch_named(Class::Drop, schema, name, *missing_ok)
+                    {
+                        self.drop_children(dropped);
+                    }
+                }
+                (Ok(ObjectType::ObjectType), Some(NodeEnum::TypeName(name))) if !cascade => {
+                    self.touch_type(Class::Drop, &name.names);
+                }
+                (_, Some(other)) => {
+                    let other = kind(other);
+                    self.opaque(format!("DROP of a kind that is not enforced yet ({other})"));
+                }
+                (_, None) => self.opaque("DROP of nothing"),
+            }
+        }
+    }
+
+    /// Partitions go with their table, and inheritance children go with CASCADE.
+    fn drop_children(&mut self, dropped: &'a Relation) {
+        let mut waiting = vec![dropped];
+        let mut seen = Vec::new();
+        while let Some(parent) = waiting.pop() {
+            if seen.contains(&parent.oid) {
+                continue;
+            }
+            seen.push(parent.oid);
+            let children = self.snapshot.relations.values().flat_map(std::collections::BTreeMap::values).filter(|child| {
+                child.parents.iter().any(|(schema, name)| *schema == parent.schema && *name == parent.name)
+            });
+            for child in children {
+                if child.kind != crate::sql::RelationKind::Index {
+                    self.touch_relation(Class::Drop, child);
+                    waiting.push(child);
+                }
+            }
+        }
+    }
+}
+
+/// The table as its own ALTER TABLE sees it: the columns that are being added can be named already.
+fn altered_table<'a>(relation: &'a Relation, commands: &[Node]) -> Item<'a> {
+    let mut item = Item::relation(relation, None);
+    for node in commands {
+        if let Some(NodeEnum::AlterTableCmd(command)) = &node.node
+            && AlterTableType::try_from(command.subtype) == Ok(AlterTableType::AtAddColumn)
+            && let Some(Some(NodeEnum::ColumnDef(column))) = command.def.as_deref().map(|def| &def.node)
+        {
+            item.columns.push(Column { name: column.colname.clone().into(), base: None });
+        }
+    }
+    item
+}
+
+impl Walk<'_> {
+    /// COMMENT ON something that is a relation or a part of one.
+    pub(super) fn comment(&mut self, comment: &nodes::CommentStmt) {
+        let nodes::CommentStmt { objtype, object, comment: _ } = comment;
+        self.class = Class::Comment;
+        self.changes();
+        let names = match object.as_deref().map(|object| &object.node) {
+            Some(Some(NodeEnum::List(nodes::List { items }))) => items.as_slice(),
+            _ => &[],
+        };
+        match (ObjectType::try_from(*objtype), names) {
+            (
+                Ok(
+                    ObjectType::ObjectTable
+                    | ObjectType::ObjectView
+                    | ObjectType::ObjectMatview
+                    | ObjectType::ObjectSequence
+                    | ObjectType::ObjectIndex,
+                ),
+                names @ [_, ..],
+            ) => {
+                if let Some((schema, name)) = self.pair(names) {
+                    self.touch_named(Class::Comment, schema, name, false);
+                }
+            }
+            (Ok(ObjectType::ObjectColumn), [table @ .., column]) => {
+                let column = strings(std::slice::from_ref(column));
+                if let (Some(relation), Some([column])) = (self.listed(table), column.as_deref()) {
+                    self.touch(Class::Comment, &relation.schema, &relation.name, [*column]);
+                }
+            }
+            _ => self.opaque("COMMENT ON a kind that is not enforced yet"),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! INSERT, UPDATE, DELETE, TRUNCATE and COPY. A target is always a relation, never a CTE; what a statement reads of its
+//! target counts as a read besides.
+
+use super::Walk;
+use super::names::{Range, alias, string, strings};
+use super::scope::{Column, Item, Output};
+use crate::sql::grammar::NodeEnum;
+use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
+use crate::sql::{Class, Columns, Relation};
+
+impl<'a> Walk<'a> {
+    /// The target of a statement, and the item under which the statement sees it.
+    pub(super) fn dml_target(&mut self, range: Option<&nodes::RangeVar>) -> Option<(&'a Relation, Item<'a>)> {
+        let Range { schema, name, alias: given } = self.range(range)?;
+        let relation = self.relation(schema, name)?;
+        let mut item = Item::relation(relation, None);
+        let (shown, columns) = alias(given);
+        if let Some(shown) = shown {
+            item.name = shown.to_owned().into();
+            item.schema = None;
+        }
+        item.rename(&columns);
+        Some((relation, item))
+    }
+
+    pub(super) fn insert(&mut self, insert: &nodes::InsertStmt) -> Output {
+        let nodes::InsertStmt {
+            relation,
+            cols,
+            select_stmt,
+            on_conflict_clause,
+            returning_clause,
+            with_clause,
+            r#override: _,
+        } = insert;
+        self.changes();
+        let outer = self.ctes.len();
+        self.with(with_clause.as_ref());
+        let target = self.dml_target(relation.as_ref());
+        if let Some((relation, _)) = &target {
+            let columns = self.target_columns(cols, relation);
+            let all = relation.columns.iter().map(String::as_str);
+            match columns.is_empty() {
+                true => self.touch(Class::Insert, &relation.schema, &relation.name, all),
+                false => self.touch(Class::Insert, &relation.schema, &relation.name, columns),
+            }
+        }
+        // The source does not see the target.
+        if let Some(query) = select_stmt {
+            self.query(query);
+        }
+        let output = self.in_level(|walk| {
+            if let Some((relation, item)) = target {
+                walk.add_item(item);
+                if let Some(clause) = on_conflict_clause {
+                    walk.on_conflict(clause, relation);
+                }
+            }
+            walk.returning(returning_clause.as_ref())
+        });
+        self.ctes.truncate(outer);
+        output
+    }
+
+    /// The columns that a column list or a SET list names, after looking at what else stands in it.
+    pub(super) fn target_columns<'t>(&mut self, list: &'t [Node], relation: &Relation) -> Vec<&'t str> {
+        let mut names = Vec::new();
+        for node in list {
+            let Some(NodeEnum::ResTarget(target)) = &node.node else {
+                self.opaque("a target column of an unknown kind");
+                continue;
+            };
+            let nodes::ResTarget { name, indirection, val, location: _ } = &**target;
+            if !relation.columns.iter().any(|column| column == name) {
+                self.opaque(format!("{name:?} is not a column of \"{}\"", relation.name));
+            }
+            self.subscripts(indirection);
+            self.maybe(val.as_deref());
+            names.push(name.as_str());
+        }
+        names
+    }
+
+    fn on_conflict(&mut self, clause: &nodes::OnConflictClause, relation: &'a Relation) {
+        let nodes::OnConflictClause { action, infer, target_list, where_clause, location: _ } = clause;
+        if let Some(infer) = infer {
+            let nodes::InferClause { index_elems, where_clause, conname: _, location: _ } = &**infer;
+            self.index_elements(index_elems, true);
+            self.maybe(where_clause.as_deref());
+        }
+        match OnConflictAction::try_from(*action) {
+            Ok(OnConflictAction::OnconflictNothing) => {}
+            Ok(OnConflictAction::OnconflictUpdate) => {
+                // `excluded` is the row that was to be inserted: reading it reads nothing of the table.
+                let mut excluded = Item::relation(relation, Some("excluded"));
+                excluded.relations.clear();
+                excluded.columns = relation.columns.iter().map(|name| Column { name: name.into(), base: None }).collect();
+                self.add_item(excluded);
+                let columns = self.target_columns(target_list, relation);
+                self.touch(Class::Update, &relation.schema, &relation.name, columns);
+                self.maybe(where_clause.as_deref());
+                if let Some(level) = self.levels.last_mut() {
+                    level.items.pop();
+                }
+            }
+            _ => self.opaque("ON CONFLICT of an unknown kind"),
+        }
+    }
+
+    pub(super) fn returning(&mut self, clause: Option<&nodes::ReturningClause>) -> Output {
+        let Some(nodes::ReturningClause { options, exprs }) = clause else {
+            return Output::default();
+        };
+        if !options.is_empty() {
+            self.opaque("RETURNING WITH");
+        }
+        self.targets(exprs)
+    }
+
+    pub(super) fn update(&mut self, update: &nodes::UpdateStmt) -> Output {
+        let nodes::UpdateStmt { relation, target_list, where_clause, from_clause, returning_clause, with_clause } = update;
+        self.changes();
+        let outer = self.ctes.len();
+        self.with(with_clause.as_ref());
+        let target = self.dml_target(relation.as_ref());
+        let output = self.in_level(|walk| {
+            let Some((relation, item)) = target else {
+                return Output::default();
+            };
+            walk.add_item(item);
+            walk.from_list(from_clause);
+            let columns = walk.target_columns(target_list, relation);
+            walk.touch(Class::Update, &relation.schema, &relation.name, columns);
+            walk.maybe(where_clause.as_deref());
+            walk.returning(returning_clause.as_ref())
+        });
+        self.ctes.truncate(outer);
+        output
+    }
+
+    pub(super) fn delete(&mut self, delete: &nodes::DeleteStmt) -> Output {
+        let nodes::DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } = delete;
+        self.changes();
+        let outer = self.ctes.len();
+        self.with(with_clause.as_ref());
+        let target = self.dml_target(relation.as_ref());
+        let output = self.in_level(|walk| {
+            let Some((relation, item)) = target else {
+                return Output::default();
+            };
+            walk.touch(Class::Delete, &relation.schema, &relation.name, []);
+            walk.add_item(item);
+            walk.from_list(using_clause);
+            walk.maybe(where_clause.as_deref());
+            walk.returning(returning_clause.as_ref())
+        });
+        self.ctes.truncate(outer);
+        output
+    }
+
+    pub(super) fn truncate(&mut self, truncate: &nodes::TruncateStmt) {
+        let nodes::TruncateStmt { relations, restart_seqs: _, behavior } = truncate;
+        self.class = Class::Truncate;
+        self.changes();
+        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
+            self.opaque("TRUNCATE … CASCADE reaches tables that it does not name");
+        }
+        for node in relations {
+            match &node.node {
+                Some(NodeEnum::RangeVar(range)) => {
+                    if let Some(relation) = self.table(Some(range)) {
+                        self.touch_relation(Class::Truncate, relation);
+                    }
+                }
+                _ => self.opaque("TRUNCATE of an unknown kind"),
+            }
+        }
+    }
+
+    pub(super) fn copy(&mut self, copy: &nodes::CopyStmt) {
+        let nodes::CopyStmt { relation, query, attlist, is_from, is_program, filename, options, where_clause } = copy;
+        self.class = if *is_from { Class::CopyIn } else { Class::CopyOut };
+        if *is_program || !filename.is_empty() {
+            self.opaque("COPY with a file or a program of the server");
+        }
+        self.copy_options(options);
+        match (relation, query) {
+            (Some(range), None) => self.copy_table(range, attlist, where_clause.as_deref()),
+            (None, Some(query)) => {
+                self.query(query);
+                // What is read leaves through COPY: both classes have to cover it.
+                let read: Vec<_> = self.touches.iter().filter(|((class, ..), _)| *class == Class::Select).map(copied).collect();
+                self.touches.extend(read);
+            }
+            _ => self.opaque("COPY of nothing"),
+        }
+    }
+
+    fn copy_table(&mut self, range: &nodes::RangeVar, attlist: &[Node], filter: Option<&Node>) {
+        let class = self.class;
+        if class == Class::CopyIn {
+            self.changes();
+        }
+        let Some((relation, item)) = self.dml_target(Some(range)) else {
+            return;
+        };
+        let named = strings(attlist).unwrap_or_default();
+        for name in &named {
+            if !relation.columns.iter().any(|column| column == name) {
+                self.opaque(format!("{name:?} is not a column of \"{}\"", relation.name));
+            }
+        }
+        let all = relation.columns.iter().map(String::as_str);
+        if attlist.is_empty() {
+            self.touch(class, &relation.schema, &relation.name, all);
+        } else {
+            self.touch(class, &relation.schema, &relation.name, named);
+        }
+        self.in_level(|walk| {
+            walk.add_item(item);
+            walk.maybe(filter);
+        });
+    }
+
+    fn copy_options(&mut self, options: &[Node]) {
+        for option in options {
+            let Some(NodeEnum::DefElem(option)) = &option.node else {
+                self.opaque("a COPY option of an unknown kind");
+                continue;
+            };
+            match option.defname.as_str() {
+                "format" | "delimiter" | "null" | "header" | "quote" | "escape" | "force_quote" | "force_not_null"
+                | "force_null" | "freeze" | "on_error" | "reject_limit" | "log_verbosity" | "default" => {}
+                // The session is pinned to UTF-8.
+                "encoding" if option.arg.as_deref().and_then(string).is_some_and(is_utf8) => {}
+                other => self.opaque(format!("COPY option {other:?}")),
+            }
+        }
+    }
+}
+
+fn is_utf8(name: &str) -> bool {
+    matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
+}
+
+type Touched = ((Class, String, String), Columns);
+
+fn copied(((_, schema, name), columns): (&(Class, String, String), &Columns)) -> Touched {
+    ((Class::CopyOut, schema.clone(), name.clone()), columns.clone())
+}

@@ -1,0 +1,168 @@
+//! From PostgreSQL's tree to closed [`Statement`]s.
+//!
+//! The walk is an allow-list. Every node kind that is understood is named, every struct is taken apart field by field
+//! (a field that a new grammar adds breaks the build here), and whatever is left becomes a sentence in
+//! [`Statement::opaque`], which denies the statement. Names resolve as the server would resolve them: through the
+//! search path, lexical CTE scopes, LATERAL visibility, column lists and aliases.
+
+mod alter;
+mod create;
+mod dml;
+mod expression;
+mod from;
+mod label;
+mod merge;
+mod names;
+mod scope;
+mod select;
+mod session;
+mod statement;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::grammar::{self, Unreadable, nodes};
+use super::{Barrier, Class, Columns, Effect, FunctionName, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire};
+use scope::{Cte, Level};
+
+/// Reads `text` into one [`Statement`] per statement, in order; an empty text has none.
+pub fn read(text: &str, snapshot: &Snapshot) -> Result<Vec<Statement>, Unreadable> {
+    grammar::read(text, |tree| {
+        let mut statements: Vec<Statement> =
+            tree.statements.iter().map(|raw| one(raw, text, &tree.long_names, snapshot)).collect();
+        if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
+            for statement in &mut statements {
+                statement.opaque.push(format!("the two readers disagree: {reason}"));
+            }
+        }
+        statements
+    })
+}
+
+fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapshot) -> Statement {
+    let nodes::RawStmt { stmt, stmt_location, stmt_len } = raw;
+    let start = usize::try_from(*stmt_location).unwrap_or(0).min(text.len());
+    let end = match usize::try_from(*stmt_len) {
+        Ok(length) if length > 0 => start.saturating_add(length).min(text.len()),
+        _ => text.len(),
+    };
+    let mut walk = Walk::new(snapshot);
+    if long_names.iter().any(|at| (start..end).contains(at)) {
+        walk.opaque("name longer than 63 bytes");
+    }
+    match stmt.as_deref() {
+        Some(node) => walk.statement(node),
+        None => walk.opaque("an empty statement"),
+    }
+    walk.finish(start..end)
+}
+
+/// What has been found so far in one statement, and where the walk stands.
+struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    /// The leading class.
+    class: Class,
+    touches: BTreeMap<(Class, String, String), Columns>,
+    functions: BTreeSet<FunctionName>,
+    settings: Vec<Setting>,
+    opaque: Vec<String>,
+    effect: Effect,
+    barrier: Barrier,
+    names: Names,
+    /// FROM scopes, the innermost last.
+    levels: Vec<Level<'a>>,
+    /// CTEs in scope, the innermost last.
+    ctes: Vec<Cte>,
+    /// Every relation that was read so far, in order: what a locking clause locks.
+    reads: Vec<&'a Relation>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            class: Class::Select,
+            touches: BTreeMap::new(),
+            functions: BTreeSet::new(),
+            settings: Vec::new(),
+            opaque: Vec::new(),
+            effect: Effect::Read,
+            barrier: Barrier::None,
+            names: Names::None,
+            levels: Vec::new(),
+            ctes: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
+
+    fn finish(self, span: std::ops::Range<usize>) -> Statement {
+        let touches = self
+            .touches
+            .into_iter()
+            .map(|((class, schema, name), columns)| Touch { class, schema, name, columns })
+            .collect();
+        Statement {
+            class: self.class,
+            span,
+            touches,
+            functions: self.functions.into_iter().collect(),
+            settings: self.settings,
+            opaque: self.opaque,
+            effect: self.effect,
+            barrier: self.barrier,
+            names: self.names,
+        }
+    }
+
+    /// Records a part that is not understood.
+    fn opaque(&mut self, reason: impl Into<String>) {
+        let reason = reason.into();
+        // Hundreds of equal reasons say no more than one.
+        if self.opaque.len() < 32 && !self.opaque.contains(&reason) {
+            self.opaque.push(reason);
+        }
+    }
+
+    /// The statement changes data, rights or objects.
+    fn changes(&mut self) {
+        self.effect = Effect::Change;
+    }
+
+    /// The statement changes how later names resolve.
+    fn changes_schema(&mut self) {
+        self.effect = Effect::Change;
+        self.barrier = Barrier::Schema;
+    }
+
+    /// Touches columns of `schema.name` under `class`, in addition to those it touches already.
+    fn touch<'c>(&mut self, class: Class, schema: &str, name: &str, columns: impl IntoIterator<Item = &'c str>) {
+        let entry = self
+            .touches
+            .entry((class, schema.to_owned(), name.to_owned()))
+            .or_insert_with(|| Columns::Named(Vec::new()));
+        if let Columns::Named(named) = entry {
+            for column in columns {
+                if let Err(at) = named.binary_search_by(|known| known.as_str().cmp(column)) {
+                    named.insert(at, column.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Touches `schema.name` as a whole under `class`.
+    fn touch_whole(&mut self, class: Class, schema: &str, name: &str) {
+        self.touches.insert((class, schema.to_owned(), name.to_owned()), Columns::Whole);
+    }
+
+    /// [`Walk::touch_whole`] of a relation of the snapshot.
+    fn touch_relation(&mut self, class: Class, relation: &Relation) {
+        self.touch_whole(class, &relation.schema, &relation.name);
+    }
+
+    /// Records a setting; a value of `None` is RESET, DEFAULT or a read.
+    fn setting(&mut self, name: &str, value: Option<String>) {
+        self.settings.push(Setting { name: name.to_ascii_lowercase(), value });
+    }
+}
+
+#[cfg(test)]
+mod tests;

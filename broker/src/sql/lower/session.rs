@@ -1,0 +1,253 @@
+//! Transactions, settings, prepared statements, cursors, EXPLAIN, locks and maintenance.
+
+use super::Walk;
+use crate::sql::grammar::NodeEnum;
+use crate::sql::grammar::nodes::{self, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
+use crate::sql::{Barrier, Class, Names};
+
+impl Walk<'_> {
+    pub(super) fn transaction(&mut self, transaction: &nodes::TransactionStmt) {
+        let nodes::TransactionStmt { kind, options, savepoint_name: _, gid: _, chain: _, location: _ } = transaction;
+        self.class = Class::Transaction;
+        match TransactionStmtKind::try_from(*kind) {
+            Ok(
+                TransactionStmtKind::TransStmtBegin
+                | TransactionStmtKind::TransStmtStart
+                | TransactionStmtKind::TransStmtCommit
+                | TransactionStmtKind::TransStmtSavepoint
+                | TransactionStmtKind::TransStmtRelease,
+            ) => {}
+            Ok(TransactionStmtKind::TransStmtRollback | TransactionStmtKind::TransStmtRollbackTo) => {
+                self.barrier = Barrier::Rollback;
+            }
+            Ok(
+                TransactionStmtKind::TransStmtPrepare
+                | TransactionStmtKind::TransStmtCommitPrepared
+                | TransactionStmtKind::TransStmtRollbackPrepared,
+            ) => {
+                self.class = Class::TwoPhase;
+                self.changes();
+                self.opaque("two-phase commit is not enforced yet");
+            }
+            Ok(TransactionStmtKind::Undefined) | Err(_) => self.opaque("a transaction statement of an unknown kind"),
+        }
+        self.transaction_modes("", options);
+    }
+
+    /// ISOLATION LEVEL, READ ONLY, DEFERRABLE as settings.
+    fn transaction_modes(&mut self, prefix: &str, modes: &[Node]) {
+        for node in modes {
+            match &node.node {
+                Some(NodeEnum::DefElem(mode))
+                    if matches!(
+                        mode.defname.as_str(),
+                        "transaction_isolation" | "transaction_read_only" | "transaction_deferrable"
+                    ) =>
+                {
+                    match mode.arg.as_deref().and_then(constant) {
+                        Some(value) => {
+                            // The grammar gives the truth values as numbers.
+                            let value = match (mode.defname.as_str(), value.as_str()) {
+                                ("transaction_isolation", _) => value,
+                                (_, "0") => "off".to_owned(),
+                                _ => "on".to_owned(),
+                            };
+                            self.setting(&format!("{prefix}{}", mode.defname), Some(value));
+                        }
+                        None => self.opaque("a transaction mode without a value"),
+                    }
+                }
+                _ => self.opaque("a transaction mode of an unknown kind"),
+            }
+        }
+    }
+
+    pub(super) fn set(&mut self, set: &nodes::VariableSetStmt) {
+        let nodes::VariableSetStmt { kind, name, args, jumble_args: _, is_local: _, location: _ } = set;
+        self.class = Class::Set;
+        match VariableSetKind::try_from(*kind) {
+            Ok(VariableSetKind::VarSetValue) => {
+                let values: Option<Vec<String>> = args.iter().map(constant).collect();
+                match values {
+                    Some(values) => self.setting(name, Some(values.join(", "))),
+                    None => self.opaque("SET to something that is not a constant"),
+                }
+            }
+            Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => self.setting(name, None),
+            Ok(VariableSetKind::VarResetAll) => self.setting("all", None),
+            Ok(VariableSetKind::VarSetMulti) => match name.as_str() {
+                "TRANSACTION" => self.transaction_modes("", args),
+                "SESSION CHARACTERISTICS" => self.transaction_modes("default_", args),
+                _ => self.opaque("a transaction snapshot"),
+            },
+            Ok(VariableSetKind::VarSetCurrent | VariableSetKind::Undefined) | Err(_) => {
+                self.opaque("SET of an unknown kind");
+            }
+        }
+    }
+
+    pub(super) fn explain(&mut self, explain: &nodes::ExplainStmt) {
+        let nodes::ExplainStmt { query, options } = explain;
+        for node in options {
+            match &node.node {
+                Some(NodeEnum::DefElem(option))
+                    if matches!(
+                        option.defname.as_str(),
+                        "analyze" | "verbose" | "costs" | "settings" | "generic_plan" | "buffers" | "serialize" | "wal"
+                            | "timing" | "summary" | "memory" | "format"
+                    ) => {}
+                _ => self.opaque("an EXPLAIN option of an unknown kind"),
+            }
+        }
+        match query {
+            Some(query) => self.wrapped(query),
+            None => self.opaque("EXPLAIN of nothing"),
+        }
+        self.class = Class::Explain;
+    }
+
+    /// What EXPLAIN, PREPARE and DECLARE wrap: it counts in full.
+    fn wrapped(&mut self, node: &Node) {
+        match &node.node {
+            Some(
+                NodeEnum::SelectStmt(_)
+                | NodeEnum::InsertStmt(_)
+                | NodeEnum::UpdateStmt(_)
+                | NodeEnum::DeleteStmt(_)
+                | NodeEnum::MergeStmt(_)
+                | NodeEnum::CreateTableAsStmt(_)
+                | NodeEnum::ExecuteStmt(_),
+            ) => self.statement(node),
+            _ => self.opaque("a statement that cannot be wrapped"),
+        }
+    }
+
+    pub(super) fn prepare(&mut self, prepare: &nodes::PrepareStmt) {
+        let nodes::PrepareStmt { name, argtypes, query } = prepare;
+        for node in argtypes {
+            match &node.node {
+                // What EXECUTE passes may be cast to it.
+                Some(NodeEnum::TypeName(argument)) => {
+                    if let Some((schema, name)) = self.type_name(Some(argument)) {
+                        self.calls(&schema, &name);
+                    }
+                }
+                _ => self.opaque("a parameter type of an unknown kind"),
+            }
+        }
+        match query {
+            Some(query) => self.wrapped(query),
+            None => self.opaque("PREPARE of nothing"),
+        }
+        self.class = Class::Prepare;
+        self.names = Names::Prepare(name.clone());
+    }
+
+    pub(super) fn execute(&mut self, execute: &nodes::ExecuteStmt) {
+        let nodes::ExecuteStmt { name, params } = execute;
+        self.class = Class::Prepare;
+        self.changes();
+        self.names = Names::Execute(name.clone());
+        self.expressions(params);
+    }
+
+    pub(super) fn deallocate(&mut self, deallocate: &nodes::DeallocateStmt) {
+        let nodes::DeallocateStmt { name, isall, location: _ } = deallocate;
+        self.class = Class::Prepare;
+        self.names = Names::Deallocate(if *isall { None } else { Some(name.clone()) });
+    }
+
+    pub(super) fn declare(&mut self, declare: &nodes::DeclareCursorStmt) {
+        let nodes::DeclareCursorStmt { portalname, options: _, query } = declare;
+        match query {
+            Some(query) => self.wrapped(query),
+            None => self.opaque("DECLARE of nothing"),
+        }
+        self.class = Class::Cursor;
+        self.names = Names::Declare(portalname.clone());
+    }
+
+    pub(super) fn fetch(&mut self, fetch: &nodes::FetchStmt) {
+        let nodes::FetchStmt { direction: _, how_many: _, portalname, ismove: _ } = fetch;
+        self.close(portalname);
+    }
+
+    /// CLOSE, and what else works on a cursor that was judged when it was declared.
+    pub(super) fn close(&mut self, cursor: &str) {
+        self.class = Class::Cursor;
+        self.names = Names::Cursor(cursor.to_owned());
+    }
+
+    pub(super) fn lock(&mut self, lock: &nodes::LockStmt) {
+        let nodes::LockStmt { relations, mode: _, nowait: _ } = lock;
+        self.class = Class::Lock;
+        self.changes();
+        for node in relations {
+            match &node.node {
+                Some(NodeEnum::RangeVar(range)) => {
+                    self.touch_target(Class::Lock, Some(range), false);
+                }
+                _ => self.opaque("LOCK of an unknown kind"),
+            }
+        }
+    }
+
+    pub(super) fn vacuum(&mut self, vacuum: &nodes::VacuumStmt) {
+        let nodes::VacuumStmt { options: _, rels, is_vacuumcmd: _ } = vacuum;
+        self.class = Class::Maintain;
+        self.changes();
+        if rels.is_empty() {
+            self.opaque("VACUUM or ANALYZE of every table");
+        }
+        for node in rels {
+            match &node.node {
+                Some(NodeEnum::VacuumRelation(nodes::VacuumRelation { relation, oid: _, va_cols: _ })) => {
+                    self.touch_target(Class::Maintain, relation.as_ref(), false);
+                }
+                _ => self.opaque("VACUUM of an unknown kind"),
+            }
+        }
+    }
+
+    pub(super) fn reindex(&mut self, reindex: &nodes::ReindexStmt) {
+        let nodes::ReindexStmt { kind, relation, name: _, params: _ } = reindex;
+        self.class = Class::Maintain;
+        self.changes();
+        match ReindexObjectType::try_from(*kind) {
+            Ok(ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable) => {
+                self.touch_target(Class::Maintain, relation.as_ref(), false);
+            }
+            _ => self.opaque("REINDEX of more than one table"),
+        }
+    }
+
+    pub(super) fn cluster(&mut self, cluster: &nodes::ClusterStmt) {
+        let nodes::ClusterStmt { relation, indexname: _, params: _ } = cluster;
+        self.class = Class::Maintain;
+        self.changes();
+        self.touch_target(Class::Maintain, relation.as_ref(), false);
+    }
+
+    pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
+        let nodes::RefreshMatViewStmt { concurrent: _, skip_data: _, relation } = refresh;
+        self.class = Class::Refresh;
+        self.changes();
+        self.touch_target(Class::Refresh, relation.as_ref(), false);
+    }
+}
+
+/// A constant of a SET or of a transaction mode, as text.
+fn constant(node: &Node) -> Option<String> {
+    match &node.node {
+        Some(NodeEnum::AConst(nodes::AConst { isnull: false, location: _, val })) => match val.as_ref()? {
+            nodes::a_const::Val::Ival(nodes::Integer { ival }) => Some(ival.to_string()),
+            nodes::a_const::Val::Fval(nodes::Float { fval }) => Some(fval.clone()),
+            nodes::a_const::Val::Boolval(nodes::Boolean { boolval }) => Some(boolval.to_string()),
+            nodes::a_const::Val::Sval(nodes::String { sval }) => Some(sval.clone()),
+            nodes::a_const::Val::Bsval(nodes::BitString { bsval: _ }) => None,
+        },
+        // `SET TIME ZONE INTERVAL '…'`.
+        Some(NodeEnum::TypeCast(cast)) => constant(cast.arg.as_deref()?),
+        _ => None,
+    }
+}

