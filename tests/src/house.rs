@@ -138,11 +138,8 @@ impl House {
         let authority = Authority::new()?;
         let certificate = authority.loopback()?;
         let settings = plan.settings.clone();
-        let cluster = tokio::task::spawn_blocking({
-            let certificate = certificate.clone();
-            move || Cluster::start(Some(&certificate), &settings)
-        })
-        .await??;
+        // On this very thread: the server is told to die with the thread that started it.
+        let cluster = Cluster::start(Some(&certificate), &settings)?;
         cluster.psql("postgres", &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE shop OWNER {LOGIN}"))?;
         cluster.psql("shop", &plan.schema)?;
         let issuer = |shape| {
