@@ -25,7 +25,9 @@ pub async fn tls(port: u16, ca: &str) -> Result<TlsStream<TcpStream>> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("127.0.0.1")?, tcp).await?)
+    Ok(TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("127.0.0.1")?, tcp)
+        .await?)
 }
 
 /// Connects and drives the connection on a task of its own.

@@ -83,7 +83,11 @@ pub struct Grant {
 
 impl Grant {
     fn text(&self, pointer: &str) -> String {
-        self.answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        self.answer
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// The grant's id.
@@ -123,7 +127,11 @@ pub fn hoop_db() -> PathBuf {
         folder = folder.parent().expect("deps lies in the profile's folder");
     }
     let path = folder.join("hoop-db");
-    assert!(path.exists(), "{} is missing: cargo build --bin hoop-db", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --bin hoop-db",
+        path.display()
+    );
     path
 }
 
@@ -140,7 +148,10 @@ impl House {
         let settings = plan.settings.clone();
         // On this very thread: the server is told to die with the thread that started it.
         let cluster = Cluster::start(Some(&certificate), &settings)?;
-        cluster.psql("postgres", &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE shop OWNER {LOGIN}"))?;
+        cluster.psql(
+            "postgres",
+            &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE shop OWNER {LOGIN}"),
+        )?;
         cluster.psql("shop", &plan.schema)?;
         let issuer = |shape| {
             let args = Args {
@@ -180,7 +191,8 @@ impl House {
         }
         house.write_policy(&plan.policy)?;
         let tls = if plan.tls {
-            let [certificate, key, ca] = ["tls.crt", "tls.key", "ca.pem"].map(|name| house.path(name).display().to_string());
+            let [certificate, key, ca] =
+                ["tls.crt", "tls.key", "ca.pem"].map(|name| house.path(name).display().to_string());
             format!("tls: {{ certificate: \"file:{certificate}\", key: \"file:{key}\", ca: \"file:{ca}\" }}\n")
         } else {
             String::new()
@@ -211,7 +223,11 @@ repositories:
             gitlab = house.gitlab.url(),
             pg = house.cluster.port(),
             ca = house.path("ca.pem").display(),
-            extra = if plan.extra.is_empty() { include_str!("../fixtures/ceilings.yaml") } else { &plan.extra },
+            extra = if plan.extra.is_empty() {
+                include_str!("../fixtures/ceilings.yaml")
+            } else {
+                &plan.extra
+            },
         );
         fs::write(house.path("broker.yaml"), config)?;
         house.start_broker().await?;
@@ -247,7 +263,10 @@ repositories:
 
     /// Starts the broker and waits until it is ready.
     pub async fn start_broker(&mut self) -> Result<()> {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("broker.log"))?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("broker.log"))?;
         let config = self.path("broker.yaml").display().to_string();
         let child = self
             .command(&["serve", "--config", &config])
@@ -297,7 +316,13 @@ repositories:
     }
 
     /// Sends a request to the API and returns status and body.
-    pub async fn api(&self, method: &str, path: &str, bearer: Option<&str>, body: Option<Value>) -> Result<(u16, Value)> {
+    pub async fn api(
+        &self,
+        method: &str,
+        path: &str,
+        bearer: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<(u16, Value)> {
         let mut request = self.client.request(method.parse()?, format!("{}{path}", self.url));
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer);
@@ -319,8 +344,9 @@ repositories:
 
     /// A grant of `scope` for `token`.
     pub async fn grant_with(&self, scope: &str, token: &str) -> Result<Grant> {
-        let (status, answer) =
-            self.api("POST", "/v1/grants", Some(token), Some(json!({ "scope": scope }))).await?;
+        let (status, answer) = self
+            .api("POST", "/v1/grants", Some(token), Some(json!({ "scope": scope })))
+            .await?;
         if status != 201 {
             bail!("no grant: {status} {answer}\n{}", self.broker_log());
         }
@@ -339,12 +365,26 @@ repositories:
 
     /// Connects to the endpoint with tokio-postgres over TLS.
     pub async fn connect(&self, grant: &Grant) -> Result<tokio_postgres::Client> {
-        crate::client::connect(self.port, &grant.user(), &grant.password(), DATABASE, Some(self.authority.pem())).await
+        crate::client::connect(
+            self.port,
+            &grant.user(),
+            &grant.password(),
+            DATABASE,
+            Some(self.authority.pem()),
+        )
+        .await
     }
 
     /// Connects to the database directly, as the broker's own login.
     pub async fn direct(&self) -> Result<tokio_postgres::Client> {
-        crate::client::connect(self.cluster.port(), LOGIN, LOGIN_PASSWORD, "shop", Some(self.authority.pem())).await
+        crate::client::connect(
+            self.cluster.port(),
+            LOGIN,
+            LOGIN_PASSWORD,
+            "shop",
+            Some(self.authority.pem()),
+        )
+        .await
     }
 
     /// The environment that makes libpq programs use the endpoint.
@@ -363,7 +403,10 @@ repositories:
     /// Runs psql against the endpoint with `script` on its standard input; returns (success, stdout, stderr).
     pub fn psql(&self, grant: &Grant, arguments: &[&str], script: &str) -> Result<(bool, String, String)> {
         run(
-            Command::new(self.cluster.bin("psql")).arg("-X").args(arguments).envs(self.libpq(grant)),
+            Command::new(self.cluster.bin("psql"))
+                .arg("-X")
+                .args(arguments)
+                .envs(self.libpq(grant)),
             script,
         )
     }
@@ -385,7 +428,11 @@ impl Drop for House {
 
 /// Runs a command with `input` on its standard input; returns (success, stdout, stderr).
 pub fn run(command: &mut Command, input: &str) -> Result<(bool, String, String)> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     let input = input.to_owned();
     let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, input.as_bytes()));

@@ -25,7 +25,12 @@ pub type Message = (char, Vec<u8>);
 impl Raw {
     /// Logs in over an open stream, with extra start-up keys.
     pub async fn login(stream: Box<dyn Stream>, user: &str, password: &str, keys: &[(&str, &str)]) -> Result<Self> {
-        let mut raw = Self { stream, inbound: BytesMut::new(), pid: 0, secret: Vec::new() };
+        let mut raw = Self {
+            stream,
+            inbound: BytesMut::new(),
+            pid: 0,
+            secret: Vec::new(),
+        };
         let mut body = BytesMut::new();
         body.put_u32(196_608);
         for (key, value) in [("user", user)].iter().chain(keys) {
@@ -110,7 +115,10 @@ impl Raw {
                     seen.push(message);
                 }
                 Ok(Err(_)) => break,
-                Err(_) => bail!("no answer; so far {:?}", seen.iter().map(|(tag, _)| *tag).collect::<String>()),
+                Err(_) => bail!(
+                    "no answer; so far {:?}",
+                    seen.iter().map(|(tag, _)| *tag).collect::<String>()
+                ),
             }
         }
         Ok(seen)
@@ -137,7 +145,10 @@ pub fn parse(name: &str, sql: &str) -> Vec<u8> {
 
 /// A Bind message without parameters.
 pub fn bind(portal: &str, statement: &str) -> Vec<u8> {
-    frame('B', &[portal.as_bytes(), b"\0", statement.as_bytes(), b"\0\0\0\0\0\0\0"].concat())
+    frame(
+        'B',
+        &[portal.as_bytes(), b"\0", statement.as_bytes(), b"\0\0\0\0\0\0\0"].concat(),
+    )
 }
 
 /// A Describe of a portal.
@@ -165,5 +176,8 @@ pub fn fields(body: &[u8]) -> Vec<String> {
 
 /// One field of an ErrorResponse.
 pub fn field(body: &[u8], kind: char) -> String {
-    fields(body).into_iter().find_map(|field| field.strip_prefix(kind).map(str::to_owned)).unwrap_or_default()
+    fields(body)
+        .into_iter()
+        .find_map(|field| field.strip_prefix(kind).map(str::to_owned))
+        .unwrap_or_default()
 }

@@ -78,7 +78,12 @@ pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
             .collect()
     };
     let mut snapshot = Snapshot {
-        relations: base.relations.iter().filter(|(schema, _)| system(schema)).map(|(s, r)| (s.clone(), r.clone())).collect(),
+        relations: base
+            .relations
+            .iter()
+            .filter(|(schema, _)| system(schema))
+            .map(|(s, r)| (s.clone(), r.clone()))
+            .collect(),
         functions: only_system(&base.functions),
         types: only_system(&base.types),
         ..Snapshot::default()
@@ -93,7 +98,10 @@ fn parse(text: &str) -> Result<Document, String> {
 
 fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    snapshot.version = digest.iter().take(8).fold(0, |version, &byte| (version << 8) | u64::from(byte));
+    snapshot.version = digest
+        .iter()
+        .take(8)
+        .fold(0, |version, &byte| (version << 8) | u64::from(byte));
     snapshot.server_version = document.server_version;
     snapshot.user = document.user;
     snapshot.search_path = document.search_path;

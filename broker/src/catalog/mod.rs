@@ -37,7 +37,10 @@ pub struct Catalog {
 impl Catalogs {
     /// No snapshot yet.
     pub fn new(controls: Controls) -> Self {
-        Self { controls, databases: Arc::default() }
+        Self {
+            controls,
+            databases: Arc::default(),
+        }
     }
 
     /// The current snapshot of `target` and a receiver that sees every later one.
@@ -77,8 +80,13 @@ impl Catalogs {
     pub async fn poll(&self) {
         loop {
             tokio::time::sleep(POLL).await;
-            let all: Vec<Arc<Catalog>> =
-                self.databases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            let all: Vec<Arc<Catalog>> = self
+                .databases
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+                .cloned()
+                .collect();
             for catalog in all {
                 if catalog.current.receiver_count() == 0 {
                     // Nobody looks: the next session loads afresh.
@@ -110,25 +118,38 @@ impl Catalogs {
 
     /// Reads the user part, and the system part unless `known` already holds it.
     async fn load(&self, target: &Arc<Target>, known: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>, UpstreamFault> {
-        let malformed = |cause: String| UpstreamFault::Query { database: target.name.clone(), cause };
+        let malformed = |cause: String| UpstreamFault::Query {
+            database: target.name.clone(),
+            cause,
+        };
         let base = match known {
             Some(known) => known,
             None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
         };
-        read_user(&base, &self.document(target, Part::User).await?).map(Arc::new).map_err(malformed)
+        read_user(&base, &self.document(target, Part::User).await?)
+            .map(Arc::new)
+            .map_err(malformed)
     }
 
     /// Both parts as the server gave them: what a snapshot can be read from later, without the server.
     pub async fn documents(&self, target: &Arc<Target>) -> Result<(String, String), UpstreamFault> {
-        Ok((self.document(target, Part::System).await?, self.document(target, Part::User).await?))
+        Ok((
+            self.document(target, Part::System).await?,
+            self.document(target, Part::User).await?,
+        ))
     }
 
     async fn document(&self, target: &Arc<Target>, part: Part) -> Result<String, UpstreamFault> {
         let client = self.controls.get(target).await?;
-        let row = client.query_one(query(part), &[]).await.map_err(|error| UpstreamFault::Query {
-            database: target.name.clone(),
-            cause: error.code().map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
-        })?;
+        let row = client
+            .query_one(query(part), &[])
+            .await
+            .map_err(|error| UpstreamFault::Query {
+                database: target.name.clone(),
+                cause: error
+                    .code()
+                    .map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
+            })?;
         Ok(row.get(0))
     }
 }

@@ -48,7 +48,9 @@ impl Problem {
         let mut text = format!(
             "{}: {}",
             field("/code").unwrap_or_else(|| format!("HTTP {}", self.status)),
-            field("/detail").or_else(|| field("/title")).unwrap_or_else(|| "no explanation".to_owned())
+            field("/detail")
+                .or_else(|| field("/title"))
+                .unwrap_or_else(|| "no explanation".to_owned())
         );
         if let (Some(path), Some(line)) = (field("/policy/path"), self.document.pointer("/policy/line")) {
             text.push_str(&format!("\n  at {path}:{line}"));
@@ -118,21 +120,36 @@ impl Api {
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
             bail!("the broker's URL must be https:// (http:// is accepted for loopback only)");
         }
-        let mut builder =
-            reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none());
+        let mut builder = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &args.ca {
             let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
         }
-        Ok(Self { base, client: builder.build()? })
+        Ok(Self {
+            base,
+            client: builder.build()?,
+        })
     }
 
     /// The audience to ask a token for: what the broker says an issuer of `kind` must be asked for.
     pub async fn audience(&self, kind: &str) -> Result<Option<String>> {
-        let document = self.call(self.client.get(format!("{}/.well-known/hoop-db-access", self.base))).await?;
-        let issuers = document.get("issuers").and_then(Value::as_array).cloned().unwrap_or_default();
-        let of_kind = issuers.iter().find(|issuer| issuer.get("kind").and_then(Value::as_str) == Some(kind));
-        Ok(of_kind.and_then(|issuer| issuer.get("audience")).and_then(Value::as_str).map(str::to_owned))
+        let document = self
+            .call(self.client.get(format!("{}/.well-known/hoop-db-access", self.base)))
+            .await?;
+        let issuers = document
+            .get("issuers")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let of_kind = issuers
+            .iter()
+            .find(|issuer| issuer.get("kind").and_then(Value::as_str) == Some(kind));
+        Ok(of_kind
+            .and_then(|issuer| issuer.get("audience"))
+            .and_then(Value::as_str)
+            .map(str::to_owned))
     }
 
     /// Asks for a grant.
@@ -156,22 +173,43 @@ impl Api {
 
     /// Revokes a grant; the totals of what it did.
     pub async fn revoke(&self, id: &str, revoke_token: &str) -> Result<Value> {
-        self.call(self.client.delete(format!("{}/v1/grants/{id}", self.base)).bearer_auth(revoke_token)).await
+        self.call(
+            self.client
+                .delete(format!("{}/v1/grants/{id}", self.base))
+                .bearer_auth(revoke_token),
+        )
+        .await
     }
 
     /// Ends grants as the operator.
     pub async fn kill(&self, operator_token: &str, target: &Value) -> Result<Value> {
-        self.call(self.client.post(format!("{}/v1/kill", self.base)).bearer_auth(operator_token).json(target)).await
+        self.call(
+            self.client
+                .post(format!("{}/v1/kill", self.base))
+                .bearer_auth(operator_token)
+                .json(target),
+        )
+        .await
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let answer = request.send().await.with_context(|| format!("broker-unreachable: no answer from {}", self.base))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("broker-unreachable: no answer from {}", self.base))?;
         let status = answer.status();
-        let text = answer.text().await.context("broker-unreachable: the answer broke off")?;
+        let text = answer
+            .text()
+            .await
+            .context("broker-unreachable: the answer broke off")?;
         let document = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(document);
         }
-        Err(Problem { status: status.as_u16(), document }.into())
+        Err(Problem {
+            status: status.as_u16(),
+            document,
+        }
+        .into())
     }
 }

@@ -117,7 +117,9 @@ impl AskArgs {
         let api = Api::new(&self.broker)?;
         let audience = audience(&api, self.audience.as_deref()).await?;
         let token = self.token.token(audience.as_deref()).await?;
-        let minted = api.open(&token, &self.scope, self.ttl.as_deref(), self.reason.as_deref()).await?;
+        let minted = api
+            .open(&token, &self.scope, self.ttl.as_deref(), self.reason.as_deref())
+            .await?;
         Ok((api, minted))
     }
 }
@@ -139,10 +141,16 @@ pub async fn run(args: RunArgs, out: &mut Out) -> Result<ExitCode> {
     let revoked = api.revoke(&minted.grant.id, &minted.revoke_token).await;
     match &revoked {
         Ok(answer) => summarise(answer, out),
-        Err(error) => out.note(&format!("the endpoint could not be revoked, it ends by itself at {}: {error:#}", minted.grant.expires_at)),
+        Err(error) => out.note(&format!(
+            "the endpoint could not be revoked, it ends by itself at {}: {error:#}",
+            minted.grant.expires_at
+        )),
     }
     let status = status?;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
@@ -196,13 +204,19 @@ fn environment(minted: &Minted, directory: &Path) -> Result<Vec<(String, String)
     }
     pairs.push(("DATABASE_URL", url));
     pairs.push(("HOOP_GRANT", minted.grant.id.clone()));
-    Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Ok(pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
 }
 
 /// Opens, keeps what `close` needs, prints `export` lines for a shell to eval.
 pub async fn open(args: OpenArgs, out: &mut Out) -> Result<ExitCode> {
     if args.state.exists() {
-        bail!("{} exists: an endpoint is open; `hoop-db close` it first", args.state.display());
+        bail!(
+            "{} exists: an endpoint is open; `hoop-db close` it first",
+            args.state.display()
+        );
     }
     let (api, minted) = args.ask.open().await?;
     let directory: TempDir = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
@@ -236,7 +250,9 @@ pub async fn close(args: CloseArgs, out: &mut Out) -> Result<ExitCode> {
     match Api::new(&args.broker)?.revoke(&kept.grant, &kept.revoke_token).await {
         Ok(answer) => summarise(&answer, out),
         Err(error) => {
-            let gone = error.downcast_ref::<Problem>().is_some_and(|problem| matches!(problem.status, 404 | 410));
+            let gone = error
+                .downcast_ref::<Problem>()
+                .is_some_and(|problem| matches!(problem.status, 404 | 410));
             if !gone {
                 return Err(error);
             }
@@ -254,7 +270,9 @@ pub async fn whoami(args: WhoamiArgs, out: &mut Out) -> Result<ExitCode> {
     let audience = audience(&api, args.audience.as_deref()).await?;
     let token = args.token.token(audience.as_deref()).await?;
     let payload = token.expose().split('.').nth(1).unwrap_or_default();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).context("not a JWT")?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .context("not a JWT")?;
     let claims: serde_json::Map<String, Value> = serde_json::from_slice(&bytes).context("not a JWT")?;
     let width = claims.keys().map(String::len).max().unwrap_or_default();
     for (name, value) in &claims {
@@ -295,14 +313,23 @@ pub async fn kill(args: KillArgs, out: &mut Out) -> Result<ExitCode> {
 fn summarise(answer: &Value, out: &mut Out) {
     let number = |pointer: &str| answer.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let statements = answer.pointer("/totals/statements").and_then(Value::as_object);
-    let sent: u64 = statements.into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+    let sent: u64 = statements
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, count)| count.as_u64())
+        .sum();
     out.note(&format!(
         "endpoint revoked: {} connections, {sent} statements, {} rows, {} denied",
         number("/totals/sessions"),
         number("/totals/rows"),
         number("/totals/denied"),
     ));
-    for denial in answer.pointer("/totals/denials").and_then(Value::as_array).into_iter().flatten() {
+    for denial in answer
+        .pointer("/totals/denials")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         if let Some(message) = denial.get("message").and_then(Value::as_str) {
             out.note(message);
         }

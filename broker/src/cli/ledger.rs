@@ -108,8 +108,20 @@ pub fn ledger(command: LedgerCommand, out: &mut Out) -> Result<ExitCode> {
 /// Runs `hoop-db sessions …`.
 pub fn sessions(command: SessionsCommand, out: &mut Out) -> Result<ExitCode> {
     match command {
-        SessionsCommand::List { state, repository, grant, denied, limit } => {
-            let filter = Filter { repository, grant, since: None, denied, limit: Some(limit) };
+        SessionsCommand::List {
+            state,
+            repository,
+            grant,
+            denied,
+            limit,
+        } => {
+            let filter = Filter {
+                repository,
+                grant,
+                since: None,
+                denied,
+                limit: Some(limit),
+            };
             let found = record::sessions(&state.folder(), &filter)?;
             if state.json {
                 out.line(&serde_json::to_string_pretty(&found)?)?;

@@ -27,7 +27,9 @@ pub enum Tone {
 impl Out {
     /// Standard output; colours when it is a terminal and `NO_COLOR` is not set.
     pub fn stdout() -> Self {
-        Self { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+        Self {
+            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
     }
 
     /// One line.
@@ -58,7 +60,11 @@ impl Out {
 
     /// One line on standard error.
     pub fn error(&mut self, text: &str) {
-        let text = if self.colour { format!("\u{1b}[31;1merror:\u{1b}[0m {text}") } else { format!("error: {text}") };
+        let text = if self.colour {
+            format!("\u{1b}[31;1merror:\u{1b}[0m {text}")
+        } else {
+            format!("error: {text}")
+        };
         // When even standard error is gone there is nobody left to tell.
         let _unheard = writeln!(io::stderr(), "{text}");
     }

@@ -86,10 +86,20 @@ pub enum Format {
 /// Runs `hoop-db policy …`.
 pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
     match command {
-        PolicyCommand::Check { file, operator, repository, format } => {
-            check(&file, operator.as_deref().zip(repository.as_deref()), format, out)
-        }
-        PolicyCommand::Explain { operator, policies, claims, scope, sql, snapshot } => {
+        PolicyCommand::Check {
+            file,
+            operator,
+            repository,
+            format,
+        } => check(&file, operator.as_deref().zip(repository.as_deref()), format, out),
+        PolicyCommand::Explain {
+            operator,
+            policies,
+            claims,
+            scope,
+            sql,
+            snapshot,
+        } => {
             let claims: Claims = serde_json::from_str(&read(&claims)?).context("the claims file cannot be read")?;
             let policies = load(&operator, policies.as_deref())?;
             explain_job(&claims, &scope, &policies, sql.as_deref().zip(snapshot.as_deref()), out)
@@ -137,7 +147,11 @@ fn check(file: &Path, against: Option<(&Path, &str)>, format: Format, out: &mut 
     print(&found, &text, &path, format, out)?;
     let failed = diagnostic::failed(&found);
     if format == Format::Text && !failed {
-        let bounded = if against.is_some() { "inside its ceiling" } else { "sound by itself; --operator checks its ceiling" };
+        let bounded = if against.is_some() {
+            "inside its ceiling"
+        } else {
+            "sound by itself; --operator checks its ceiling"
+        };
         out.toned(Tone::Good, &format!("{path}: {bounded}"))?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

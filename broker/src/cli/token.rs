@@ -28,9 +28,14 @@ impl TokenArgs {
         }
         if let Some(name) = &self.token_env {
             let text = std::env::var(name).ok().filter(|text| !text.is_empty());
-            return text.map(Secret::new).with_context(|| format!("no-id-token: {name} is not set"));
+            return text
+                .map(Secret::new)
+                .with_context(|| format!("no-id-token: {name} is not set"));
         }
-        match (std::env::var("ACTIONS_ID_TOKEN_REQUEST_URL"), std::env::var("ACTIONS_ID_TOKEN_REQUEST_TOKEN")) {
+        match (
+            std::env::var("ACTIONS_ID_TOKEN_REQUEST_URL"),
+            std::env::var("ACTIONS_ID_TOKEN_REQUEST_TOKEN"),
+        ) {
             (Ok(url), Ok(bearer)) => github(&url, &bearer, audience).await,
             _ => match std::env::var("HOOP_ID_TOKEN") {
                 Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
@@ -49,12 +54,22 @@ async fn github(url: &str, bearer: &str, audience: Option<&str>) -> Result<Secre
         url.query_pairs_mut().append_pair("audience", audience);
     }
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-    let answer = client.get(url).bearer_auth(bearer).send().await.context("no-id-token: GitHub did not answer")?;
+    let answer = client
+        .get(url)
+        .bearer_auth(bearer)
+        .send()
+        .await
+        .context("no-id-token: GitHub did not answer")?;
     let status = answer.status();
     if !status.is_success() {
         bail!("no-id-token: GitHub answered {status} to the request for a token");
     }
-    let body: serde_json::Value = answer.json().await.context("no-id-token: GitHub's answer is not JSON")?;
+    let body: serde_json::Value = answer
+        .json()
+        .await
+        .context("no-id-token: GitHub's answer is not JSON")?;
     let value = body.get("value").and_then(serde_json::Value::as_str);
-    value.map(|text| Secret::new(text.to_owned())).context("no-id-token: GitHub's answer holds no token")
+    value
+        .map(|text| Secret::new(text.to_owned()))
+        .context("no-id-token: GitHub's answer holds no token")
 }

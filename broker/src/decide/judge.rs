@@ -67,7 +67,11 @@ fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
 
 /// A touch: no `never`, a rule of the scope, a rule of the ceiling.
 fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
-    if let Some(never) = scope.never.iter().find(|never| never.covers(&touch.schema, &touch.name)) {
+    if let Some(never) = scope
+        .never
+        .iter()
+        .find(|never| never.covers(&touch.schema, &touch.name))
+    {
         return Err(reason::never(touch, never, scope));
     }
     match cover(touch, &scope.can) {
@@ -139,7 +143,11 @@ fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<De
     let Setting { name, value } = setting;
     let changes = value.is_some() || class == Class::Set;
     if !changes {
-        return if settings::readable(name) { Ok(()) } else { Err(reason::setting(setting, false, scope)) };
+        return if settings::readable(name) {
+            Ok(())
+        } else {
+            Err(reason::setting(setting, false, scope))
+        };
     }
     let limit = match name.as_str() {
         "statement_timeout" => scope.limits.statement_timeout.as_ref(),
@@ -168,7 +176,11 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
         | Class::Explain
         | Class::Cursor
         | Class::Prepare => {
-            if scope.can.is_empty() { Err(reason::class(statement, scope, false)) } else { Ok(()) }
+            if scope.can.is_empty() {
+                Err(reason::class(statement, scope, false))
+            } else {
+                Ok(())
+            }
         }
         Class::Truncate
         | Class::Create

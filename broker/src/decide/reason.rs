@@ -18,26 +18,52 @@ pub(super) enum Gap {
 
 /// A statement holds parts that were not understood.
 pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
-    let unresolved = statement.opaque.iter().all(|reason| reason.ends_with("does not exist in the live schema"));
+    let unresolved = statement
+        .opaque
+        .iter()
+        .all(|reason| reason.ends_with("does not exist in the live schema"));
     let reasons: Vec<&str> = statement.opaque.iter().take(3).map(String::as_str).collect();
     let (code, hint) = if unresolved {
-        ("unresolved", "check the name and the schema: an unqualified name is looked up along the search path")
+        (
+            "unresolved",
+            "check the name and the schema: an unqualified name is looked up along the search path",
+        )
     } else {
-        ("opaque", "no rule can allow what is not understood: write it in another way, or ask the operator")
+        (
+            "opaque",
+            "no rule can allow what is not understood: write it in another way, or ask the operator",
+        )
     };
-    deny(code, scope.origin.clone(), scope, &verb(statement.class), reasons.join("; "), hint)
+    deny(
+        code,
+        scope.origin.clone(),
+        scope,
+        &verb(statement.class),
+        reasons.join("; "),
+        hint,
+    )
 }
 
 /// A text could not be read at all.
 pub(super) fn unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
     let (code, hint) = match unreadable {
         Unreadable::Syntax { .. } => ("syntax-error", "correct the statement"),
-        Unreadable::TooLarge => ("too-large", "send it in several smaller statements, or load the data with COPY"),
+        Unreadable::TooLarge => (
+            "too-large",
+            "send it in several smaller statements, or load the data with COPY",
+        ),
         Unreadable::TooDeep => ("too-deep", "nest less, or split the statement"),
         Unreadable::Nul => ("nul-byte", "remove the NUL byte"),
         Unreadable::Crashed => ("reader-failed", "tell the operator: the statement made the reader fail"),
     };
-    *deny(code, scope.origin.clone(), scope, "a statement that cannot be read", unreadable.to_string(), hint)
+    *deny(
+        code,
+        scope.origin.clone(),
+        scope,
+        "a statement that cannot be read",
+        unreadable.to_string(),
+        hint,
+    )
 }
 
 /// No rule of the scope covers a touch.
@@ -47,15 +73,25 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
     let (code, detail) = match (gap, near) {
         (Gap::Columns(columns), _) => (
             "column-not-allowed",
-            format!("{} of {relation} is not among the columns that the scope may {}", list(columns), touch.class),
+            format!(
+                "{} of {relation} is not among the columns that the scope may {}",
+                list(columns),
+                touch.class
+            ),
         ),
         (Gap::Whole, _) => (
             "column-not-allowed",
-            format!("it takes {relation} as a whole, and the scope may {} only some of its columns", touch.class),
+            format!(
+                "it takes {relation} as a whole, and the scope may {} only some of its columns",
+                touch.class
+            ),
         ),
         (Gap::Relation, Some(rule)) if covers(rule, touch) && !rule.classes.is_empty() => {
             let granted: Vec<&str> = rule.classes.iter().map(|class| class.as_str()).collect();
-            ("class-not-allowed", format!("the scope may only {} {relation}", granted.join(", ")))
+            (
+                "class-not-allowed",
+                format!("the scope may only {} {relation}", granted.join(", ")),
+            )
         }
         (Gap::Relation, _) => ("table-not-allowed", format!("no rule of the scope covers {relation}")),
     };
@@ -63,7 +99,12 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
     let hint = if touch.schema.contains('.') || touch.name.contains('.') {
         "no rule covers a name that holds a dot".to_owned()
     } else {
-        format!("add to can: - {{ statements: [{}], tables: [{}]{} }}", touch.class, yaml(touch), yaml_columns(touch, gap))
+        format!(
+            "add to can: - {{ statements: [{}], tables: [{}]{} }}",
+            touch.class,
+            yaml(touch),
+            yaml_columns(touch, gap)
+        )
     };
     deny(code, origin.clone(), scope, &asked(touch, gap), detail, &hint)
 }
@@ -81,14 +122,24 @@ pub(super) fn ceiling(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
 pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Box<Denial> {
     let detail = format!("{} is under `never`: no rule reaches it", relation(touch));
     let hint = format!("ask the operator about {} of {}", never.pattern.as_str(), never.origin);
-    deny("never", never.origin.clone(), scope, &asked(touch, &Gap::Relation), detail, &hint)
+    deny(
+        "never",
+        never.origin.clone(),
+        scope,
+        &asked(touch, &Gap::Relation),
+        detail,
+        &hint,
+    )
 }
 
 /// A function is neither safe nor named.
 pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool) -> Box<Denial> {
     let name = format!("{}.{}", shown(&function.schema), shown(&function.name));
     let rules = if by_ceiling { &scope.ceiling } else { &scope.can };
-    let origin = rules.iter().find(|rule| !rule.functions.is_empty()).map_or(&scope.origin, |rule| &rule.origin);
+    let origin = rules
+        .iter()
+        .find(|rule| !rule.functions.is_empty())
+        .map_or(&scope.origin, |rule| &rule.origin);
     let asked = format!("function {name}");
     let (code, detail, hint) = if by_ceiling {
         (
@@ -100,7 +151,11 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
         (
             "function-not-allowed",
             format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
-            format!("add to can: - {{ functions: [\"{}.{}\"] }}", function.schema.escape_default(), function.name.escape_default()),
+            format!(
+                "add to can: - {{ functions: [\"{}.{}\"] }}",
+                function.schema.escape_default(),
+                function.name.escape_default()
+            ),
         )
     };
     deny(code, origin.clone(), scope, &asked, detail, &hint)
@@ -127,7 +182,14 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),
     };
-    deny("setting-not-allowed", origin.clone(), scope, &format!("{verb} {name}"), detail, &hint)
+    deny(
+        "setting-not-allowed",
+        origin.clone(),
+        scope,
+        &format!("{verb} {name}"),
+        detail,
+        &hint,
+    )
 }
 
 /// A class that no rule names.
@@ -204,12 +266,19 @@ fn list(columns: &[String]) -> String {
 }
 
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// A name as it would have to be written in SQL, with control characters made visible.
 fn shown(name: &str) -> String {
-    if is_plain(name) { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }
+    if is_plain(name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.escape_debug())
+    }
 }
 
 /// A relation as a pattern of the policy.

@@ -38,7 +38,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// The authority's own certificate in PEM: what clients trust.
@@ -57,7 +60,10 @@ impl Authority {
         params.distinguished_name = name(names.first().copied().unwrap_or("server"));
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(ServerCertificate { certificate, key: key.serialize_pem() })
+        Ok(ServerCertificate {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 

@@ -35,7 +35,10 @@ impl Cluster {
     pub fn start(certificate: Option<&ServerCertificate>, settings: &[(&str, &str)]) -> Result<Self> {
         let binaries = binaries()?;
         let account = Account::find()?;
-        let home = tempfile::Builder::new().prefix("hoop-pg-").tempdir().context("no temporary directory")?;
+        let home = tempfile::Builder::new()
+            .prefix("hoop-pg-")
+            .tempdir()
+            .context("no temporary directory")?;
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700))?;
         let password = random_base62(24)?;
         let password_file = home.path().join("password");
@@ -44,7 +47,16 @@ impl Cluster {
         account.own(&[home.path(), &password_file])?;
         let output = account
             .command(&binaries.join("initdb"))
-            .args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"])
+            .args([
+                "--username",
+                SUPERUSER,
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+            ])
             .args(["--no-sync", "--no-instructions", "--pwfile"])
             .arg(&password_file)
             .arg("--pgdata")
@@ -72,7 +84,11 @@ impl Cluster {
             lines.push(format!("ssl_cert_file = '{}'", cert.display()));
             lines.push(format!("ssl_key_file = '{}'", key.display()));
         }
-        lines.extend(settings.iter().map(|(name, value)| format!("{name} = '{}'", value.replace('\'', "''"))));
+        lines.extend(
+            settings
+                .iter()
+                .map(|(name, value)| format!("{name} = '{}'", value.replace('\'', "''"))),
+        );
         let conf = data.join("postgresql.auto.conf");
         fs::write(&conf, lines.join("\n") + "\n")?;
         account.own(&[&conf])?;
@@ -96,7 +112,13 @@ impl Cluster {
                 .spawn()
                 .context("postgres cannot be run")?;
             if answers(&mut server, &binaries.join("pg_isready"), port)? {
-                return Ok(Self { home, server, port, password, binaries });
+                return Ok(Self {
+                    home,
+                    server,
+                    port,
+                    password,
+                    binaries,
+                });
             }
             let said = fs::read_to_string(&log).unwrap_or_default();
             if !said.contains("Address already in use") {
@@ -129,7 +151,18 @@ impl Cluster {
     /// Runs SQL as the superuser with psql and returns what it printed, unaligned and without headers.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         let mut child = Command::new(self.bin("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", SUPERUSER])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                SUPERUSER,
+            ])
             .args(["-p", &self.port.to_string(), "-d", database, "-f", "-"])
             .env("PGPASSWORD", &self.password)
             .stdin(Stdio::piped())
@@ -203,7 +236,9 @@ impl Account {
         }
         for name in ["postgres", "nobody"] {
             if let Some(user) = nix::unistd::User::from_name(name)? {
-                return Ok(Self { other: Some((user.uid.as_raw(), user.gid.as_raw())) });
+                return Ok(Self {
+                    other: Some((user.uid.as_raw(), user.gid.as_raw())),
+                });
             }
         }
         bail!("running as root, and there is no account `postgres` or `nobody` to hand the server to")
@@ -214,7 +249,13 @@ impl Account {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "INT"]);
         if let Some((uid, gid)) = self.other {
-            command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--clear-groups"]);
+            command.args([
+                "--reuid",
+                &uid.to_string(),
+                "--regid",
+                &gid.to_string(),
+                "--clear-groups",
+            ]);
         }
         command.arg("--").arg(program);
         command

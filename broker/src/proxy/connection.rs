@@ -105,8 +105,14 @@ async fn admit(
         .map_or_else(|| Verifier::mock(user, &front.mock_key), |grant| grant.verifier.clone());
     negotiate(&mut transport, startup).await.ok()?;
     let (mut inbound, mut greeting) = (BytesMut::new(), BytesMut::new());
-    let proved =
-        login::login(&mut transport, &mut inbound, &mut greeting, &verifier, front.tls.as_ref()).await;
+    let proved = login::login(
+        &mut transport,
+        &mut inbound,
+        &mut greeting,
+        &verifier,
+        front.tls.as_ref(),
+    )
+    .await;
     let refuse = |code: &'static str, complaint: Complaint| (code, complaint);
     let admitted = match (proved, found) {
         (Ok(()), Some(grant)) => match front.registry.admit_session(&grant, front.house.clock.now()) {
@@ -119,9 +125,10 @@ async fn admit(
             }
         },
         (Err(login::Failed::Silent), _) => return None,
-        (Err(login::Failed::Protocol(fault)), _) => {
-            Err(refuse("protocol-violation", Complaint::fatal(fault.sqlstate(), fault.to_string())))
-        }
+        (Err(login::Failed::Protocol(fault)), _) => Err(refuse(
+            "protocol-violation",
+            Complaint::fatal(fault.sqlstate(), fault.to_string()),
+        )),
         // An exchange against a mock verifier cannot succeed; if it did, it would still be nobody.
         (Err(login::Failed::Password), _) | (Ok(()), None) => {
             let text = format!("password authentication failed for user {user:?}");
@@ -130,9 +137,15 @@ async fn admit(
         }
     };
     match admitted {
-        Ok((grant, slot, wishes)) => {
-            Some(Guest { transport, inbound, greeting, grant, slot, wishes, minor: startup.minor })
-        }
+        Ok((grant, slot, wishes)) => Some(Guest {
+            transport,
+            inbound,
+            greeting,
+            grant,
+            slot,
+            wishes,
+            minor: startup.minor,
+        }),
         Err((code, complaint)) => {
             record_refusal(core, user, code, address);
             tell(transport, &complaint).await;
@@ -143,13 +156,21 @@ async fn admit(
 
 /// What the server calls the grant's database.
 fn real_name<'a>(front: &'a Front, grant: &'a Live) -> &'a str {
-    front.targets.get(&grant.scope.database).map_or("", |target| &target.database)
+    front
+        .targets
+        .get(&grant.scope.database)
+        .map_or("", |target| &target.database)
 }
 
 /// Tells a client that asks for a newer minor version, or for options nobody here knows, what the broker speaks.
 async fn negotiate(transport: &mut Transport, startup: &Startup) -> std::io::Result<()> {
-    let unknown: Vec<String> =
-        startup.keys.iter().map(|(key, _)| key).filter(|key| key.starts_with("_pq_.")).cloned().collect();
+    let unknown: Vec<String> = startup
+        .keys
+        .iter()
+        .map(|(key, _)| key)
+        .filter(|key| key.starts_with("_pq_."))
+        .cloned()
+        .collect();
     if matches!(startup.minor, 0 | 2) && unknown.is_empty() {
         return Ok(());
     }
@@ -173,7 +194,15 @@ fn record_refusal(core: &Core, user: &str, code: &'static str, address: SocketAd
 }
 
 async fn host(front: Arc<Front>, core: Rc<Core>, guest: Guest, address: SocketAddr, stop: CancellationToken) {
-    let Guest { transport, inbound, mut greeting, grant, slot, wishes, minor } = guest;
+    let Guest {
+        transport,
+        inbound,
+        mut greeting,
+        grant,
+        slot,
+        wishes,
+        minor,
+    } = guest;
     let opened = open(&front, &core, &grant, &wishes).await;
     let (link, view) = match opened {
         Ok(pair) => pair,
@@ -184,7 +213,11 @@ async fn host(front: Arc<Front>, core: Rc<Core>, guest: Guest, address: SocketAd
     };
     // Protocol 3.2 has room for a long key; older clients can hold four bytes.
     let secret = match random_bytes::<32>() {
-        Ok(bytes) => bytes.iter().copied().take(if minor >= 2 { 32 } else { 4 }).collect::<Vec<u8>>(),
+        Ok(bytes) => bytes
+            .iter()
+            .copied()
+            .take(if minor >= 2 { 32 } else { 4 })
+            .collect::<Vec<u8>>(),
         Err(fault) => {
             tell(transport, &Complaint::fatal("58000", fault.to_string())).await;
             return;
@@ -227,7 +260,10 @@ async fn open(
     wishes: &Wishes,
 ) -> Result<(crate::upstream::Link, View), Complaint> {
     let Some(target) = front.targets.get(&grant.scope.database) else {
-        return Err(Complaint::fatal("3D000", "the operator no longer defines this grant's database"));
+        return Err(Complaint::fatal(
+            "3D000",
+            "the operator no longer defines this grant's database",
+        ));
     };
     let failed = |fault: crate::upstream::UpstreamFault| {
         tracing::error!(error = %fault, grant = %grant.id, "no upstream connection");
@@ -238,7 +274,10 @@ async fn open(
     let mut link = greet::connect(core, grant, target).await.map_err(failed)?;
     if let Err(cause) = greet::apply(&mut link, &wishes.settings).await {
         front.house.cutter.cut(link.cut());
-        return Err(Complaint::fatal("22023", format!("a start-up setting was refused by the database: {cause}")));
+        return Err(Complaint::fatal(
+            "22023",
+            format!("a start-up setting was refused by the database: {cause}"),
+        ));
     }
     Ok((link, View::new(snapshot, updates)))
 }

@@ -36,9 +36,19 @@ impl Tls {
     /// TLS with `config`, whose certificate is `leaf`.
     pub fn new(config: Arc<rustls::ServerConfig>, leaf: &CertificateDer<'_>) -> Self {
         let body = STANDARD.encode(leaf);
-        let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
-        Self { acceptor: TlsAcceptor::from(config), certificate_pem: Arc::new(pem.into_bytes()) }
+        let lines: Vec<&str> = body
+            .as_bytes()
+            .chunks(64)
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .collect();
+        let pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            lines.join("\n")
+        );
+        Self {
+            acceptor: TlsAcceptor::from(config),
+            certificate_pem: Arc::new(pem.into_bytes()),
+        }
     }
 }
 

@@ -49,17 +49,30 @@ fn dress(grant: &Live) -> Dress {
     if let Some(limit) = &limits.lock_timeout {
         settings.push(("lock_timeout".to_owned(), millis(limit.value)));
     }
-    Dress { application: application_name(&grant.claims), settings }
+    Dress {
+        application: application_name(&grant.claims),
+        settings,
+    }
 }
 
 /// `hoop acme/orders run 123 job 456`, in ASCII, at most 63 bytes; a long repository name is what gets cut.
 pub fn application_name(claims: &Claims) -> String {
     let part = |label: &str, value: &Option<String>| {
-        value.as_ref().map_or_else(String::new, |value| format!(" {label} {value}"))
+        value
+            .as_ref()
+            .map_or_else(String::new, |value| format!(" {label} {value}"))
     };
     let tail = format!("{}{}", part("run", &claims.run_id), part("job", &claims.job_id));
     let printable = |text: &str| -> String {
-        text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' }).collect()
+        text.chars()
+            .map(|letter| {
+                if letter.is_ascii_graphic() || letter == ' ' {
+                    letter
+                } else {
+                    '?'
+                }
+            })
+            .collect()
     };
     let tail: String = printable(&tail).chars().take(NAME_BYTES - 10).collect();
     let room = NAME_BYTES - 5 - tail.len();

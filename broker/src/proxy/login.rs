@@ -71,7 +71,11 @@ pub async fn login(
     let (challenge, waiting) = scram
         .on_client_first_message_with_secret(message, verifier.to_secret())
         .map_err(|_| Failed::Protocol(WireFault::Malformed("SASLInitialResponse")))?;
-    send(client, Authentication::SASLContinue(Bytes::from(challenge.into_bytes()))).await?;
+    send(
+        client,
+        Authentication::SASLContinue(Bytes::from(challenge.into_bytes())),
+    )
+    .await?;
 
     let last = response(client, inbound).await?;
     let proof = waiting.on_client_final_message(&last).map_err(|_| Failed::Password)?;

@@ -110,7 +110,9 @@ async fn accept(front: &Arc<Front>, core: &Rc<Core>, listener: &TcpListener, sto
         };
         match accepted {
             Ok((tcp, address)) => {
-                let Ok(permit) = starting.clone().try_acquire_owned() else { continue };
+                let Ok(permit) = starting.clone().try_acquire_owned() else {
+                    continue;
+                };
                 let (front, core, stop) = (front.clone(), core.clone(), stop.clone());
                 tasks.spawn_local(async move {
                     connection::serve(front, core, tcp, address, permit, stop).await;

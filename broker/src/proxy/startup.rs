@@ -49,13 +49,20 @@ pub fn wishes(startup: &Startup, scope: &Scope, real_name: &str) -> Result<Wishe
             "user" => {}
             "database" if value == real_name || *value == scope.database => {}
             "database" => {
-                return Err(Complaint::fatal("3D000", format!("this endpoint has no database {value:?}"))
-                    .hint(format!("its only database is {:?}: use the connect string as it was given", real_name)));
+                return Err(
+                    Complaint::fatal("3D000", format!("this endpoint has no database {value:?}")).hint(format!(
+                        "its only database is {:?}: use the connect string as it was given",
+                        real_name
+                    )),
+                );
             }
             "application_name" => wishes.application = Some(value.chars().take(64).collect()),
             "replication" => {
                 if !matches!(value.as_str(), "" | "0" | "off" | "no" | "false") {
-                    return Err(Complaint::fatal("0A000", "an endpoint does not serve replication connections"));
+                    return Err(Complaint::fatal(
+                        "0A000",
+                        "an endpoint does not serve replication connections",
+                    ));
                 }
             }
             "options" => {
@@ -79,7 +86,10 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         span: 0..0,
         touches: Vec::new(),
         functions: Vec::new(),
-        settings: vec![Setting { name: name.clone(), value: Some(value.to_owned()) }],
+        settings: vec![Setting {
+            name: name.clone(),
+            value: Some(value.to_owned()),
+        }],
         opaque: Vec::new(),
         effect: Effect::Read,
         barrier: Barrier::None,
@@ -110,8 +120,11 @@ fn refused(denial: &Denial) -> Complaint {
 /// Splits `options` as the server does: words at unescaped blanks, `-c name=value` or `--name=value`.
 fn options(text: &str) -> Result<Vec<(String, String)>, Complaint> {
     let refuse = || {
-        Complaint::fatal("22023", "the start-up key \"options\" holds something else than -c name=value")
-            .hint("pass settings as -c name=value or --name=value")
+        Complaint::fatal(
+            "22023",
+            "the start-up key \"options\" holds something else than -c name=value",
+        )
+        .hint("pass settings as -c name=value or --name=value")
     };
     let mut pairs = Vec::new();
     let mut words = words(text).into_iter();

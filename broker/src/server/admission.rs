@@ -31,10 +31,13 @@ impl Desk {
     }
 
     async fn judge(&self, token: &str, ask: &Ask, now: Timestamp) -> Result<Admitted, Problem> {
-        let (claims, issuer) = self.verifier.verify(token, now).await.map_err(|fault| of_token(&fault))?;
+        let (claims, issuer) = self
+            .verifier
+            .verify(token, now)
+            .await
+            .map_err(|fault| of_token(&fault))?;
         let policies = self.policies.load_full();
-        let matched =
-            admit::admit(&claims, &ask.scope, &policies).map_err(|refusal| of_policy(refusal, &claims))?;
+        let matched = admit::admit(&claims, &ask.scope, &policies).map_err(|refusal| of_policy(refusal, &claims))?;
         let ttl = admit::clip_ttl(&matched, ask.ttl).map_err(|refusal| of_policy(refusal, &claims))?;
         Ok(Admitted {
             keep_token_until: token::jti_kept_until(claims.expires_at),
@@ -60,9 +63,12 @@ fn of_token(fault: &TokenFault) -> Problem {
 }
 
 fn of_policy(refusal: Refusal, claims: &Claims) -> Problem {
-    let mut problem = Problem::new(Nature::Refused, refusal.code, refusal.detail).fix(refusal.fix).of_job(claims);
-    problem.policy =
-        refusal.policy.map(|line| Box::new((line.origin.clone(), line.sha.as_ref().map(ToString::to_string))));
+    let mut problem = Problem::new(Nature::Refused, refusal.code, refusal.detail)
+        .fix(refusal.fix)
+        .of_job(claims);
+    problem.policy = refusal
+        .policy
+        .map(|line| Box::new((line.origin.clone(), line.sha.as_ref().map(ToString::to_string))));
     problem.expected = listed(&refusal.expected);
     problem.actual = listed(&refusal.actual);
     problem

@@ -26,7 +26,11 @@ impl Book {
 
     async fn write(&self, records: &[Record<'_>]) -> Result<(), AuditFault> {
         for record in records {
-            self.0.control().write_durably(record).await.map_err(|fault| AuditFault(fault.to_string()))?;
+            self.0
+                .control()
+                .write_durably(record)
+                .await
+                .map_err(|fault| AuditFault(fault.to_string()))?;
         }
         Ok(())
     }
@@ -36,10 +40,21 @@ impl Audit for Book {
     fn record<'a>(&'a self, event: Event<'a>) -> BoxFuture<'a, Result<(), AuditFault>> {
         async move {
             match event {
-                Event::Minted { grant, matched, ask: _, replaced: _ } => {
-                    self.write(&[Record::GrantMinted(Box::new(minted(grant, matched)))]).await
+                Event::Minted {
+                    grant,
+                    matched,
+                    ask: _,
+                    replaced: _,
+                } => {
+                    self.write(&[Record::GrantMinted(Box::new(minted(grant, matched)))])
+                        .await
                 }
-                Event::Refused { problem, claims, ask, at: _ } => {
+                Event::Refused {
+                    problem,
+                    claims,
+                    ask,
+                    at: _,
+                } => {
                     self.write(&[Record::GrantRefused {
                         code: problem.code.into(),
                         issuer: Some(claims.issuer.as_str().into()),
@@ -62,7 +77,12 @@ impl Audit for Book {
                         self.write(&[ended]).await
                     }
                 }
-                Event::Kill { filter, count, peer, at: _ } => {
+                Event::Kill {
+                    filter,
+                    count,
+                    peer,
+                    at: _,
+                } => {
                     self.write(&[Record::Kill {
                         target: meant(filter).into(),
                         operator: peer.to_string().into(),
@@ -86,21 +106,30 @@ fn meant(filter: &Filter) -> String {
         ("repository", filter.repository.as_ref()),
         ("database", filter.database.as_ref()),
     ];
-    let named: Vec<String> =
-        keys.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
+    let named: Vec<String> = keys
+        .iter()
+        .filter_map(|(key, value)| value.map(|value| format!("{key}={value}")))
+        .collect();
     named.join(", ")
 }
 
 fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope) -> Minted<'a> {
     let claims: &Claims = &grant.claims;
     let text = |value: &'a Option<String>| value.as_deref().map(Into::into);
-    let hash: String = Sha256::digest(claims.jti.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(claims.jti.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Minted {
         grant: grant.id,
         issuer: claims.issuer.as_str().into(),
         repository: claims.repository.as_str().into(),
         repository_id: claims.repository_id.as_str().into(),
-        workflow: text(if claims.workflow.is_some() { &claims.workflow } else { &claims.config }),
+        workflow: text(if claims.workflow.is_some() {
+            &claims.workflow
+        } else {
+            &claims.config
+        }),
         run_id: text(&claims.run_id),
         run_attempt: text(&claims.run_attempt),
         job_id: text(&claims.job_id),

@@ -60,10 +60,18 @@ pub fn run(path: &Path, check: bool, out: &mut Out) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Two threads are plenty for the control plane; the data plane brings its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let broker = Broker::start(plan, clock).await?;
-        out.line(&format!("hoop-db {}: API on {}, PostgreSQL on {}", env!("CARGO_PKG_VERSION"), broker.http, broker.postgres))?;
+        out.line(&format!(
+            "hoop-db {}: API on {}, PostgreSQL on {}",
+            env!("CARGO_PKG_VERSION"),
+            broker.http,
+            broker.postgres
+        ))?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -121,12 +129,19 @@ impl Broker {
     /// Starts everything; nothing is served before all of it works.
     pub async fn start(plan: Plan, clock: Clock) -> Result<Self> {
         let settings = &plan.settings;
-        let http = tokio::net::TcpListener::bind(settings.http)
-            .await
-            .with_context(|| format!("cannot listen for HTTP on {}: is another broker running?", settings.http))?;
+        let http = tokio::net::TcpListener::bind(settings.http).await.with_context(|| {
+            format!(
+                "cannot listen for HTTP on {}: is another broker running?",
+                settings.http
+            )
+        })?;
         let runtimes = std::thread::available_parallelism().map_or(1, usize::from);
-        let listeners = proxy::bind(settings.postgres, runtimes)
-            .with_context(|| format!("cannot listen for PostgreSQL on {}: is the port taken?", settings.postgres))?;
+        let listeners = proxy::bind(settings.postgres, runtimes).with_context(|| {
+            format!(
+                "cannot listen for PostgreSQL on {}: is the port taken?",
+                settings.postgres
+            )
+        })?;
         let postgres = listeners.first().context("no listener")?.local_addr()?;
         let (state, recorder_clock) = (settings.state.clone(), clock.clone());
         let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -135,8 +150,10 @@ impl Broker {
         })
         .await??;
         let recorder = Arc::new(recorder);
-        let started =
-            Record::BrokerStarted { version: env!("CARGO_PKG_VERSION").into(), boot: recorder.boot().into() };
+        let started = Record::BrokerStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            boot: recorder.boot().into(),
+        };
         recorder.control().write_durably(&started).await?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -146,7 +163,9 @@ impl Broker {
         let infos = issuers.iter().map(info).collect();
         let metrics = Metrics::new();
         if let Some(tls) = &settings.tls {
-            metrics.certificate_expires.set(u64::try_from(tls.expires_at.as_second()).unwrap_or_default());
+            metrics
+                .certificate_expires
+                .set(u64::try_from(tls.expires_at.as_second()).unwrap_or_default());
         }
         let registry = Arc::new(Registry::new(crate::grant::registry::Caps::default()));
         let desk = Desk::new(Verifier::new(issuers, clock.clone())?, policies.clone());
@@ -158,7 +177,10 @@ impl Broker {
             registry.clone(),
             clock.clone(),
         ));
-        let continued = grants.restore(|row| scope_now(&policies.load(), row)).await.map_err(problem)?;
+        let continued = grants
+            .restore(|row| scope_now(&policies.load(), row))
+            .await
+            .map_err(problem)?;
         tracing::info!(
             live = continued.live,
             expired = continued.expired,
@@ -186,7 +208,10 @@ impl Broker {
         tasks.spawn(cut::run(cuts, controls.clone()));
         tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
         tasks.spawn(sweep::run(grants.clone(), clock.clone(), stop.clone()));
-        tasks.spawn(stopping(stop.clone(), follow_policies(plan.operator.clone(), settings.policies.clone(), policies)));
+        tasks.spawn(stopping(
+            stop.clone(),
+            follow_policies(plan.operator.clone(), settings.policies.clone(), policies),
+        ));
         let app = Arc::new(App {
             grants,
             endpoints: endpoints(settings),
@@ -200,7 +225,14 @@ impl Broker {
         let tls = settings.tls.as_ref().map(|tls| tls.server(&["http/1.1"])).transpose()?;
         let address = http.local_addr()?;
         tasks.spawn(http::serve(http, tls, http::router(&app), stop.clone()));
-        Ok(Self { http: address, postgres, stop, tasks, data_plane, recorder })
+        Ok(Self {
+            http: address,
+            postgres,
+            stop,
+            tasks,
+            data_plane,
+            recorder,
+        })
     }
 
     /// Stops in order: no new work, sessions cut and rolled back, the record closed.
@@ -216,10 +248,15 @@ impl Broker {
         })
         .await?;
         self.tasks.close();
-        if tokio::time::timeout(Duration::from_secs(15), self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(15), self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some work was still going on at shutdown");
         }
-        let stopped = Record::BrokerStopped { boot: self.recorder.boot().into() };
+        let stopped = Record::BrokerStopped {
+            boot: self.recorder.boot().into(),
+        };
         self.recorder.control().write_durably(&stopped).await?;
         match Arc::try_unwrap(self.recorder) {
             Ok(recorder) => tokio::task::spawn_blocking(move || recorder.close()).await??,
@@ -242,12 +279,22 @@ fn problem(problem: crate::grant::Problem) -> anyhow::Error {
 }
 
 fn issuers(settings: &Settings) -> Result<Vec<crate::token::Issuer>> {
-    settings.issuers.iter().map(|(name, config)| Ok(config.clone().build(name)?)).collect()
+    settings
+        .issuers
+        .iter()
+        .map(|(name, config)| Ok(config.clone().build(name)?))
+        .collect()
 }
 
 fn info(issuer: &crate::token::Issuer) -> IssuerInfo {
-    let kind = serde_json::to_value(issuer.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-    IssuerInfo { name: issuer.name.clone(), kind: kind.unwrap_or_default(), audience: issuer.audience.clone() }
+    let kind = serde_json::to_value(issuer.kind)
+        .ok()
+        .and_then(|kind| kind.as_str().map(str::to_owned));
+    IssuerInfo {
+        name: issuer.name.clone(),
+        kind: kind.unwrap_or_default(),
+        audience: issuer.audience.clone(),
+    }
 }
 
 fn scope_now(policies: &Policies, row: &crate::store::GrantRow) -> Option<Arc<crate::policy::Scope>> {
@@ -295,11 +342,13 @@ fn data_plane(
     for (index, listener) in listeners.into_iter().enumerate() {
         let journal = recorder.journal(&format!("data-{index}"))?;
         let (front, stop) = (front.clone(), stop.clone());
-        let thread = std::thread::Builder::new().name(format!("data-{index}")).spawn(move || {
-            if let Err(error) = proxy::run(front, journal, listener, stop) {
-                tracing::error!(error = %error, "a data plane thread ended");
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name(format!("data-{index}"))
+            .spawn(move || {
+                if let Err(error) = proxy::run(front, journal, listener, stop) {
+                    tracing::error!(error = %error, "a data plane thread ended");
+                }
+            })?;
         threads.push(thread);
     }
     Ok(threads)
@@ -311,7 +360,11 @@ fn endpoints(settings: &Settings) -> Endpoints {
         port: settings.public.port,
         tls: settings.tls.is_some(),
         ca: settings.tls.as_ref().and_then(|tls| tls.ca.clone()),
-        databases: settings.databases.iter().map(|(name, database)| (name.clone(), database.database.clone())).collect(),
+        databases: settings
+            .databases
+            .iter()
+            .map(|(name, database)| (name.clone(), database.database.clone()))
+            .collect(),
     }
 }
 
@@ -330,14 +383,28 @@ fn probes(
             Some(Err(fault)) => Some(fault.code().to_owned()),
             None => Some("stopping".to_owned()),
         };
-        async move { Check { name: "ledger".into(), ok: code.is_none(), code } }.boxed()
+        async move {
+            Check {
+                name: "ledger".into(),
+                ok: code.is_none(),
+                code,
+            }
+        }
+        .boxed()
     })];
     if let Some(tls) = &settings.tls {
         let (expires, clock) = (tls.expires_at, clock.clone());
         probes.push(Arc::new(move || {
             let ok = clock.now() < expires;
             let code = (!ok).then(|| "certificate-expired".to_owned());
-            async move { Check { name: "tls".into(), ok, code } }.boxed()
+            async move {
+                Check {
+                    name: "tls".into(),
+                    ok,
+                    code,
+                }
+            }
+            .boxed()
         }));
     }
     for target in front.targets.values().cloned() {
@@ -347,7 +414,11 @@ fn probes(
             async move {
                 let answer = controls.get(&target).await;
                 let code = answer.err().map(|fault| fault.code().to_owned());
-                Check { name: format!("database {}", target.name), ok: code.is_none(), code }
+                Check {
+                    name: format!("database {}", target.name),
+                    ok: code.is_none(),
+                    code,
+                }
             }
             .boxed()
         }));
@@ -357,7 +428,9 @@ fn probes(
 
 fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> String {
     move || {
-        metrics.grants_live.set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
+        metrics
+            .grants_live
+            .set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
         metrics.sessions_open.set(i64::from(registry.session_count()));
         metrics.render()
     }
@@ -369,7 +442,9 @@ async fn follow_policies(operator: Operator, folder: std::path::PathBuf, policie
     loop {
         tokio::time::sleep(POLICY_POLL).await;
         let (operator, folder) = (operator.clone(), folder.clone());
-        let Ok(loaded) = tokio::task::spawn_blocking(move || load_policies(&operator, &folder)).await else { continue };
+        let Ok(loaded) = tokio::task::spawn_blocking(move || load_policies(&operator, &folder)).await else {
+            continue;
+        };
         let now = fingerprints(&loaded);
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != now {
@@ -386,7 +461,10 @@ fn fingerprints(policies: &Policies) -> Vec<(String, String)> {
         .repositories()
         .map(|repository| {
             let entry = &repository.registration;
-            let sha = repository.policy.as_ref().map_or_else(ToString::to_string, |compiled| compiled.sha.to_string());
+            let sha = repository
+                .policy
+                .as_ref()
+                .map_or_else(ToString::to_string, |compiled| compiled.sha.to_string());
             (format!("{}:{}", entry.issuer, entry.repository_id), sha)
         })
         .collect();

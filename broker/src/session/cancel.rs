@@ -35,15 +35,25 @@ impl CancelKeys {
     pub fn register(self: &Arc<Self>, secret: Vec<u8>, cut: Cut) -> CancelGuard {
         let pid = cut.pid;
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.entry(pid).or_default().push(CancelKey { secret: secret.clone(), cut });
-        CancelGuard { keys: self.clone(), pid, secret }
+        keys.entry(pid).or_default().push(CancelKey {
+            secret: secret.clone(),
+            cut,
+        });
+        CancelGuard {
+            keys: self.clone(),
+            pid,
+            secret,
+        }
     }
 
     /// The backend that `pid` and `secret` name. Compared in constant time; the length is not secret.
     pub fn find(&self, pid: u32, secret: &[u8]) -> Option<Cut> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Two databases may hand out the same process id: the secret decides.
-        keys.get(&pid)?.iter().find(|key| key.secret.as_slice().ct_eq(secret).into()).map(|key| key.cut.clone())
+        keys.get(&pid)?
+            .iter()
+            .find(|key| key.secret.as_slice().ct_eq(secret).into())
+            .map(|key| key.cut.clone())
     }
 }
 

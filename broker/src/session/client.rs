@@ -10,10 +10,10 @@ use super::prepared::{Judged, JudgedStatement, Prepared};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
 use crate::decide::{Decision, Permit};
 use crate::sql::{Barrier, Class, Names};
+use crate::wire::WireFault;
 use crate::wire::answer::{Complaint, put_copy_in};
 use crate::wire::frame::{self, Head, client_streams};
 use crate::wire::frontend::{self, Target};
-use crate::wire::WireFault;
 
 /// The names at the head of a Bind must fit in this many bytes.
 const BIND_NAMES: usize = 4096;
@@ -39,7 +39,16 @@ impl<C> Session<C> {
                 self.stream_on();
                 continue;
             }
-            let Some(head) = Head::peek(&self.inbound, client_streams).map_err(End::Protocol)? else { break };
+            let copying = matches!(self.copy, Copy::Open { .. });
+            if self.script.is_some() && !copying {
+                if self.step_script()? {
+                    continue;
+                }
+                break;
+            }
+            let Some(head) = Head::peek(&self.inbound, client_streams).map_err(End::Protocol)? else {
+                break;
+            };
             let taken = match head.tag {
                 b'd' => self.copy_data(head),
                 b'B' => self.bind(head)?,
@@ -60,6 +69,7 @@ impl<C> Session<C> {
             return Ok(Taken::NotYet);
         }
         let message = self.inbound.split_to(head.total);
+        self.log.bytes_in += u64::try_from(head.total).unwrap_or(u64::MAX);
         match head.tag {
             b'X' => return Err(End::Terminated),
             b'S' => self.sync(message),
@@ -90,11 +100,14 @@ impl<C> Session<C> {
             self.refuse_query("", refusal::not_read(fault), Vec::new());
             return Ok(());
         }
+        if self.needs_script(&judged) {
+            self.start_script(text, &judged);
+            return Ok(());
+        }
         let (number, mut runs) = (self.log.next_statement(), Vec::with_capacity(judged.statements.len()));
         let mut first_permit: Option<Permit> = None;
-        let mut schema_moved = false;
         for (index, statement) in judged.statements.iter().enumerate() {
-            let permit = match self.allowed(statement, schema_moved) {
+            let permit = match self.allowed(statement) {
                 Ok(permit) => permit,
                 Err(refused) => {
                     let sent = text.get(..statement.span.start).unwrap_or_default();
@@ -108,15 +121,14 @@ impl<C> Session<C> {
             };
             let run = self.begin(&permit, number, Some(statement_text(text, statement)), statement);
             self.note_sent(&permit);
-            schema_moved |= match permit.barrier() {
-                Barrier::None => false,
-                Barrier::Schema => true,
-                Barrier::Rollback => self.view.is_behind(),
-            };
             runs.push(run);
             first_permit.get_or_insert(permit);
         }
-        self.pending.push_back(Expect::Query { runs, ended: 0, refusal: None });
+        self.pending.push_back(Expect::Query {
+            runs,
+            ended: 0,
+            refusal: None,
+        });
         match first_permit {
             Some(permit) => self.link.send(&permit, message),
             // An empty text runs nothing; the server answers EmptyQueryResponse.
@@ -129,7 +141,11 @@ impl<C> Session<C> {
     fn refuse_query(&mut self, allowed: &str, complaint: Complaint, runs: Vec<Run>) {
         let mut out = BytesMut::new();
         frontend::put_query(&mut out, &format!("{allowed}{}", self.nonce.failing()));
-        self.pending.push_back(Expect::Query { runs, ended: 0, refusal: Some(Box::new(complaint)) });
+        self.pending.push_back(Expect::Query {
+            runs,
+            ended: 0,
+            refusal: Some(Box::new(complaint)),
+        });
         // The allowed part was judged and recorded statement by statement just before.
         self.link.send_own(out);
     }
@@ -139,7 +155,10 @@ impl<C> Session<C> {
     fn refuse_copy_in(&mut self, index: usize, complaint: Complaint) -> Result<(), End> {
         if index > 0 || !self.pending.is_empty() {
             // Behind other statements their answers would have to come first: end the connection instead.
-            return Err(End::Fatal(Box::new(Complaint { severity: "FATAL", ..complaint })));
+            return Err(End::Fatal(Box::new(Complaint {
+                severity: "FATAL",
+                ..complaint
+            })));
         }
         put_copy_in(&mut self.outbound);
         self.copy = Copy::Swallow(Box::new(complaint));
@@ -163,15 +182,22 @@ impl<C> Session<C> {
         }
         // More than one statement in a Parse is the server's own syntax error: it fails there, and nothing runs.
         for statement in &judged.statements {
-            if let Err(refused) = self.allowed(statement, false) {
+            if let Err(refused) = self.allowed(statement) {
                 self.note_refused(&refused, statement_text(parse.text, statement));
                 self.refuse_extended(refused.complaint);
                 return Ok(());
             }
         }
         let number = self.log.statement(parse.text, first_permit(&judged));
-        let prepared = Rc::new(Prepared { text: parse.text.into(), number, judged });
-        self.pending.push_back(Expect::Parse { name: parse.name.to_owned(), prepared: prepared.clone() });
+        let prepared = Rc::new(Prepared {
+            text: parse.text.into(),
+            number,
+            judged,
+        });
+        self.pending.push_back(Expect::Parse {
+            name: parse.name.to_owned(),
+            prepared: prepared.clone(),
+        });
         self.pipeline = true;
         self.send_for(&prepared, message);
         Ok(())
@@ -195,12 +221,20 @@ impl<C> Session<C> {
             return Ok(Taken::Done);
         };
         if self.portals.len() >= MAX_NAMES {
-            return Err(End::Fatal(Box::new(Complaint::fatal("53400", format!("more than {MAX_NAMES} portals")))));
+            return Err(End::Fatal(Box::new(Complaint::fatal(
+                "53400",
+                format!("more than {MAX_NAMES} portals"),
+            ))));
         }
-        self.pending.push_back(Expect::Bind { portal, prepared: prepared.clone() });
+        self.pending.push_back(Expect::Bind {
+            portal,
+            prepared: prepared.clone(),
+        });
         self.pipeline = true;
         let taken = self.inbound.split_to(have);
-        let onward = prepared.permit().map_or(Onward::Own, |permit| Onward::For(permit.clone()));
+        let onward = prepared
+            .permit()
+            .map_or(Onward::Own, |permit| Onward::For(permit.clone()));
         self.pass(taken, &onward);
         self.client_stream = (head.total - have, onward);
         Ok(Taken::Done)
@@ -221,7 +255,7 @@ impl<C> Session<C> {
             self.link.send_own(message);
             return Ok(());
         };
-        match self.allowed(statement, false) {
+        match self.allowed(statement) {
             Ok(permit) => {
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
@@ -315,8 +349,11 @@ impl<C> Session<C> {
 
     // === helpers ===
 
-    fn judge(&self, text: &str) -> Rc<Judged> {
-        self.core.decisions.borrow_mut().judge(text, &self.grant.scope, self.view.snapshot())
+    pub(super) fn judge(&self, text: &str) -> Rc<Judged> {
+        self.core
+            .decisions
+            .borrow_mut()
+            .judge(text, &self.grant.scope, self.view.snapshot())
     }
 
     /// The judgement of a prepared statement as of now: judged again when the schema moved since.
@@ -329,24 +366,19 @@ impl<C> Session<C> {
     }
 
     /// The permit of one statement, names of the SQL level resolved.
-    fn allowed(&self, statement: &JudgedStatement, schema_moved: bool) -> Result<Permit, Refused> {
+    pub(super) fn allowed(&self, statement: &JudgedStatement) -> Result<Permit, Refused> {
         let permit = match &statement.decision {
             Decision::Allow(permit) => permit.clone(),
             Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
         };
-        if schema_moved && permit.class() != Class::Transaction {
-            let denial = crate::decide::judge::denied(
-                "schema-moved",
-                permit.class().as_str(),
-                "an earlier statement of the same message changes the schema, so this one cannot be judged yet",
-                "send it as a message of its own, after the answer to the earlier one",
-                &self.grant.scope,
-            );
-            return Err(Refused::by(denial));
-        }
-        let Names::Execute(name) = permit.names() else { return Ok(permit) };
+        let Names::Execute(name) = permit.names() else {
+            return Ok(permit);
+        };
         let Some(prepared) = self.find_prepared(name) else {
-            return Err(Refused { denial: None, complaint: refusal::unknown_name("26000", "prepared statement", name) });
+            return Err(Refused {
+                denial: None,
+                complaint: refusal::unknown_name("26000", "prepared statement", name),
+            });
         };
         match self.current(&prepared).statements.first().map(|inner| &inner.decision) {
             Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
@@ -354,34 +386,56 @@ impl<C> Session<C> {
         }
     }
 
-    fn begin(&mut self, permit: &Permit, number: u64, text: Option<&str>, statement: &JudgedStatement) -> Run {
+    pub(super) fn begin(
+        &mut self,
+        permit: &Permit,
+        number: u64,
+        text: Option<&str>,
+        statement: &JudgedStatement,
+    ) -> Run {
         let intent = self.log.intent(permit, number, text);
         let makes = match (permit.names(), text) {
             (Names::Prepare(name), Some(text)) => {
                 let judged = self.judge(text);
-                Some((name.clone(), Rc::new(Prepared { text: text.into(), number, judged })))
+                Some((
+                    name.clone(),
+                    Rc::new(Prepared {
+                        text: text.into(),
+                        number,
+                        judged,
+                    }),
+                ))
             }
             _ => None,
         };
         let copy = (statement.class == Class::CopyIn).then(|| permit.clone());
         if let Some(permit) = &copy {
-            self.copy = Copy::Open { permit: permit.clone(), begun: false };
+            self.copy = Copy::Open {
+                permit: permit.clone(),
+                begun: false,
+            };
         }
-        Run { intent, started: Instant::now(), class: statement.class, makes, copy }
+        Run {
+            intent,
+            started: Instant::now(),
+            class: statement.class,
+            makes,
+            copy,
+        }
     }
 
-    fn note_refused(&mut self, refused: &Refused, text: &str) {
+    pub(super) fn note_refused(&mut self, refused: &Refused, text: &str) {
         if let Some(denial) = &refused.denial {
             self.note_denied(denial, text);
         }
     }
 
-    fn note_denied(&mut self, denial: &crate::decide::Denial, text: &str) {
+    pub(super) fn note_denied(&mut self, denial: &crate::decide::Denial, text: &str) {
         self.grant.totals.deny(denial);
         self.log.denied(denial, text);
     }
 
-    fn note_sent(&mut self, permit: &Permit) {
+    pub(super) fn note_sent(&mut self, permit: &Permit) {
         match permit.barrier() {
             Barrier::None => {}
             Barrier::Schema => self.view.moved(),
@@ -429,6 +483,7 @@ impl<C> Session<C> {
     }
 
     fn pass(&mut self, data: BytesMut, onward: &Onward) {
+        self.log.bytes_in += u64::try_from(data.len()).unwrap_or(u64::MAX);
         match onward {
             Onward::Drop => {}
             Onward::Own => self.link.send_own(data),
@@ -445,7 +500,7 @@ impl<C> Session<C> {
 }
 
 /// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
-struct Refused {
+pub(super) struct Refused {
     /// The judge's denial, when it was the judge's.
     pub denial: Option<crate::decide::Denial>,
     /// What the client sees.
@@ -454,7 +509,10 @@ struct Refused {
 
 impl Refused {
     fn by(denial: crate::decide::Denial) -> Self {
-        Self { complaint: refusal::denied(&denial), denial: Some(denial) }
+        Self {
+            complaint: refusal::denied(&denial),
+            denial: Some(denial),
+        }
     }
 }
 
@@ -469,4 +527,3 @@ fn first_permit(judged: &Judged) -> Option<&Permit> {
 fn statement_text<'a>(text: &'a str, statement: &JudgedStatement) -> &'a str {
     text.get(statement.span.clone()).unwrap_or(text)
 }
-

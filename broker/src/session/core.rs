@@ -48,7 +48,12 @@ pub struct Core {
 impl Core {
     /// A runtime's core.
     pub fn new(house: Arc<House>, journal: Journal) -> Self {
-        Self { house, journal: RefCell::new(journal), decisions: RefCell::default(), warm: RefCell::default() }
+        Self {
+            house,
+            journal: RefCell::new(journal),
+            decisions: RefCell::default(),
+            warm: RefCell::default(),
+        }
     }
 }
 

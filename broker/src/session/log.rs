@@ -25,14 +25,35 @@ pub struct Log {
     durable: bool,
     statements: u64,
     intents: u64,
+    /// Intents up to this one are in the ledger.
+    recorded: u64,
+    /// Intents up to this one may have reached the server.
+    released: u64,
     rows: u64,
     fatal: bool,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client.
+    pub bytes_out: u64,
 }
 
 impl Log {
     /// The record of session `id` on this runtime's journal.
     pub fn new(id: SessionId, core: Rc<Core>) -> Self {
-        Self { id, core, dirty: false, durable: false, statements: 0, intents: 0, rows: 0, fatal: false }
+        Self {
+            id,
+            core,
+            dirty: false,
+            durable: false,
+            statements: 0,
+            intents: 0,
+            recorded: 0,
+            released: 0,
+            rows: 0,
+            fatal: false,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
     }
 
     fn append(&mut self, record: &Record<'_>) {
@@ -41,7 +62,14 @@ impl Log {
     }
 
     /// The session is about to greet its client.
-    pub fn opened(&mut self, grant: GrantId, address: &str, backend: u32, application: Option<&str>, tls: Option<&str>) {
+    pub fn opened(
+        &mut self,
+        grant: GrantId,
+        address: &str,
+        backend: u32,
+        application: Option<&str>,
+        tls: Option<&str>,
+    ) {
         self.append(&Record::SessionOpened {
             session: self.id,
             grant,
@@ -92,7 +120,11 @@ impl Log {
             class: simple.then(|| permit.class()),
             text,
             cut,
-            rules: if simple { Rules::Origins(permit.rules()) } else { Rules::default() },
+            rules: if simple {
+                Rules::Origins(permit.rules())
+            } else {
+                Rules::default()
+            },
         });
         self.intents
     }
@@ -113,9 +145,19 @@ impl Log {
         }
     }
 
-    /// An execution whose answer nobody waits for any more.
-    pub fn cancelled(&mut self, run: &Run) {
-        self.outcome(run, Status::Cancelled, None, None, None);
+    /// An execution whose answer nobody waits for any more: cancelled, or never sent. One whose intent could not be
+    /// recorded was not sent either, and leaves no trace.
+    pub fn abandoned(&mut self, run: &Run) {
+        if run.intent <= self.released {
+            self.outcome(run, Status::Cancelled, None, None, None);
+        } else if run.intent <= self.recorded {
+            self.outcome(run, Status::Skipped, None, None, None);
+        }
+    }
+
+    /// Everything recorded so far is free to leave.
+    pub fn released(&mut self) {
+        self.released = self.recorded;
     }
 
     fn outcome(&mut self, run: &Run, status: Status, tag: Option<&str>, rows: Option<u64>, sqlstate: Option<&str>) {
@@ -153,8 +195,8 @@ impl Log {
             why: why.into(),
             statements: self.intents,
             rows: self.rows,
-            bytes_in: 0,
-            bytes_out: 0,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
         });
         if let Err(fault) = self.commit() {
             // The journal keeps what is owed and writes it when it can.
@@ -171,6 +213,7 @@ impl Log {
         let durable = std::mem::take(&mut self.durable);
         let mut journal = self.core.journal.borrow_mut();
         let mark = journal.commit()?;
+        self.recorded = self.intents;
         Ok(durable.then(|| journal.synced(mark)))
     }
 
@@ -187,7 +230,11 @@ impl Log {
 
 /// What a client sees when its statements cannot be recorded, and so were not sent.
 pub fn unrecorded(fault: &RecordFault) -> Complaint {
-    let sqlstate = if fault.code() == "ledger-full" { "53100" } else { "58030" };
+    let sqlstate = if fault.code() == "ledger-full" {
+        "53100"
+    } else {
+        "58030"
+    };
     Complaint::fatal(sqlstate, format!("nothing was sent to the database: {}", fault.public()))
         .hint("the broker records every statement before it is sent; ask the operator to look at its ledger, then connect again")
 }

@@ -10,6 +10,7 @@ pub mod prepared;
 mod pump;
 mod refusal;
 mod schema;
+mod script;
 mod server;
 
 use std::collections::{HashMap, VecDeque};
@@ -105,6 +106,8 @@ pub struct Session<C> {
     prepared: HashMap<String, Rc<Prepared>>,
     portals: HashMap<String, Rc<Prepared>>,
     copy: Copy,
+    /// A Query that goes out statement by statement.
+    script: Option<script::Script>,
     /// The status of the last ReadyForQuery.
     transaction: u8,
     /// Extended-protocol messages were sent since the last Sync was answered.
@@ -155,7 +158,9 @@ impl<C> std::fmt::Debug for Opening<C> {
 
 impl<C> std::fmt::Debug for Session<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("grant", &self.grant.id).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("grant", &self.grant.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,7 +168,19 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     /// Runs a session until it is over. Hands back the upstream connection when it is clean enough to be used again
     /// by the same grant; in every other case what ran upstream is being ended.
     pub async fn run(core: Rc<Core>, opening: Opening<C>) -> Option<Link> {
-        let Opening { id, mut slot, address, application, tls, client, inbound, greeting, link, view, stop } = opening;
+        let Opening {
+            id,
+            mut slot,
+            address,
+            application,
+            tls,
+            client,
+            inbound,
+            greeting,
+            link,
+            view,
+            stop,
+        } = opening;
         let grant = slot.grant().clone();
         let mut log = Log::new(id, core.clone());
         log.opened(grant.id, &address.to_string(), link.pid, application.as_deref(), tls);
@@ -181,6 +198,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             prepared: HashMap::new(),
             portals: HashMap::new(),
             copy: Copy::Idle,
+            script: None,
             transaction: b'I',
             pipeline: false,
             skipping: false,
@@ -226,8 +244,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         }
         let (from_client, from_server) = self.wait(over).await?;
         if from_server.read || from_server.closed {
+            let (told, streaming) = (self.outbound.len(), self.server_stream);
             let fatal = self.server_frames()?;
-            self.log.commit().map_err(End::Unrecorded)?;
+            if let Err(fault) = self.log.commit() {
+                // The client must not hear of an outcome that is not recorded.
+                self.outbound.truncate(told);
+                self.server_stream = streaming;
+                return Err(End::Unrecorded(fault));
+            }
             if fatal || from_server.closed {
                 return Err(End::UpstreamGone);
             }
@@ -264,6 +288,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             }
         }
         self.link.release();
+        self.log.released();
         Ok(())
     }
 
@@ -360,15 +385,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     fn close_record(&mut self, end: &End) {
         while let Some(expect) = self.pending.pop_front() {
             match expect {
-                Expect::Execute(run) => self.log.cancelled(&run),
+                Expect::Execute(run) => self.log.abandoned(&run),
                 Expect::Query { runs, ended, .. } => {
                     for run in runs.iter().skip(ended) {
-                        self.log.cancelled(run);
+                        self.log.abandoned(run);
                     }
                 }
                 Expect::Parse { .. }
                 | Expect::Bind { .. }
                 | Expect::Describe
+                | Expect::Quiet
+                | Expect::QuietDescribe
                 | Expect::CloseStatement(_)
                 | Expect::ClosePortal(_)
                 | Expect::CopyEnd

@@ -24,6 +24,10 @@ pub enum Expect {
     },
     /// RowDescription or NoData.
     Describe,
+    /// ParseComplete or BindComplete of a script's step, which the client is not told.
+    Quiet,
+    /// RowDescription of a script's step, which the client is told; its NoData it is not.
+    QuietDescribe,
     /// CloseComplete; a prepared statement of this name is gone then.
     CloseStatement(String),
     /// CloseComplete; a portal of this name is gone then.

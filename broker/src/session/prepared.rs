@@ -112,9 +112,17 @@ fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged {
             unreadable: None,
         },
         Err(unreadable) => {
-            let sqlstate = if matches!(unreadable, Unreadable::Syntax { .. }) { "42601" } else { "42501" };
+            let sqlstate = if matches!(unreadable, Unreadable::Syntax { .. }) {
+                "42601"
+            } else {
+                "42501"
+            };
             let denial = judge::denied_unreadable(&unreadable, scope);
-            Judged { version, statements: Vec::new(), unreadable: Some(NotRead { sqlstate, denial }) }
+            Judged {
+                version,
+                statements: Vec::new(),
+                unreadable: Some(NotRead { sqlstate, denial }),
+            }
         }
     }
 }

@@ -57,7 +57,11 @@ where
             Poll::Pending => {}
         }
     }
-    if moved == Moved::default() { Poll::Pending } else { Poll::Ready(Ok(moved)) }
+    if moved == Moved::default() {
+        Poll::Pending
+    } else {
+        Poll::Ready(Ok(moved))
+    }
 }
 
 /// True when everything was written and flushed.

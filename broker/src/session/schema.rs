@@ -30,7 +30,12 @@ pub struct View {
 impl View {
     /// The shared snapshot and its later versions.
     pub fn new(snapshot: Arc<Snapshot>, updates: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
-        Self { snapshot, updates, private: false, behind: false }
+        Self {
+            snapshot,
+            updates,
+            private: false,
+            behind: false,
+        }
     }
 
     /// The snapshot in force.
@@ -38,9 +43,9 @@ impl View {
         &self.snapshot
     }
 
-    /// True when the schema must be read again before anything else is judged.
-    pub fn is_behind(&self) -> bool {
-        self.behind
+    /// True when the session has a schema of its own, which a rollback would take away.
+    pub fn is_private(&self) -> bool {
+        self.private
     }
 
     /// A schema change was sent.
@@ -105,7 +110,10 @@ impl<C> Session<C> {
         if self.transaction == b'I' && !self.pipeline {
             // Committed: everybody sees it.
             self.view.private = false;
-            self.core.house.catalogs.publish(&self.link.target, self.view.snapshot.clone());
+            self.core
+                .house
+                .catalogs
+                .publish(&self.link.target, self.view.snapshot.clone());
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ const PINNED: &[(&str, &str)] = &[("client_encoding", "UTF8"), ("standard_confor
 enum Answer {
     /// It goes to the client as it is.
     Pass,
+    /// The client is not told.
+    Drop,
     /// The client sees this instead.
     Replace(Box<Complaint>),
     /// It goes to the client, and the connection is over.
@@ -38,25 +40,31 @@ impl<C> Session<C> {
         self.server_stream -= ready;
         while !last {
             let rest = inbound.get(ready..).unwrap_or_default();
-            let Some(head) = Head::peek(rest, server_streams).map_err(|_| End::UpstreamGone)? else { break };
+            let Some(head) = Head::peek(rest, server_streams).map_err(|_| End::UpstreamGone)? else {
+                break;
+            };
             if server_streams(head.tag) {
                 let here = head.total.min(rest.len());
                 self.server_stream = head.total - here;
                 ready += here;
                 continue;
             }
-            let Some(body) = rest.get(HEADER..head.total) else { break };
+            let Some(body) = rest.get(HEADER..head.total) else {
+                break;
+            };
             match self.answer(head.tag, body)? {
                 Answer::Pass => ready += head.total,
                 Answer::Last => {
                     ready += head.total;
                     last = true;
                 }
-                Answer::Replace(complaint) => {
+                answer @ (Answer::Drop | Answer::Replace(_)) => {
                     self.forward(inbound, ready);
                     inbound.advance(head.total);
                     ready = 0;
-                    complaint.put(&mut self.outbound);
+                    if let Answer::Replace(complaint) = answer {
+                        complaint.put(&mut self.outbound);
+                    }
                 }
             }
         }
@@ -69,6 +77,7 @@ impl<C> Session<C> {
             return;
         }
         let bytes = inbound.split_to(count);
+        self.log.bytes_out += u64::try_from(count).unwrap_or(u64::MAX);
         if self.outbound.is_empty() {
             self.outbound = bytes;
         } else {
@@ -83,7 +92,7 @@ impl<C> Session<C> {
                 self.statement_ended(text);
             }
             b'I' | b's' => self.statement_ended(if tag == b's' { "SUSPENDED" } else { "" }),
-            b'1' | b'2' | b'3' | b'n' => self.step_done(tag),
+            b'1' | b'2' | b'3' | b'n' => return Ok(self.step_done(tag)),
             b'T' => self.described(),
             b'Z' => self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?),
             b'E' => {
@@ -92,7 +101,10 @@ impl<C> Session<C> {
             }
             b'S' => {
                 let (name, value) = backend::parameter(body).map_err(|_| End::UpstreamGone)?;
-                if PINNED.iter().any(|(pinned, wanted)| *pinned == name && *wanted != value) {
+                if PINNED
+                    .iter()
+                    .any(|(pinned, wanted)| *pinned == name && *wanted != value)
+                {
                     let text = format!("the session's {name} changed, so statements can no longer be judged");
                     return Err(End::Fatal(Box::new(Complaint::fatal("57P01", text))));
                 }
@@ -107,9 +119,10 @@ impl<C> Session<C> {
     }
 
     /// ParseComplete, BindComplete, CloseComplete, NoData.
-    fn step_done(&mut self, tag: u8) {
+    fn step_done(&mut self, tag: u8) -> Answer {
         self.drop_copy_ends();
         match (tag, self.pending.pop_front()) {
+            (_, Some(Expect::Quiet | Expect::QuietDescribe)) => return Answer::Drop,
             (b'1', Some(Expect::Parse { name, prepared })) => {
                 self.prepared.insert(name, prepared);
             }
@@ -125,11 +138,12 @@ impl<C> Session<C> {
             (b'n', Some(Expect::Describe)) | (_, None) => {}
             (_, Some(other)) => self.pending.push_front(other),
         }
+        Answer::Pass
     }
 
     /// RowDescription: answers a Describe, or belongs to a Query or nothing of ours.
     fn described(&mut self) {
-        if matches!(self.pending.front(), Some(Expect::Describe)) {
+        if matches!(self.pending.front(), Some(Expect::Describe | Expect::QuietDescribe)) {
             self.pending.pop_front();
         }
     }
@@ -142,12 +156,20 @@ impl<C> Session<C> {
             Some(Expect::Execute(run)) => {
                 self.succeeded(run, tag, rows);
             }
-            Some(Expect::Query { mut runs, ended, refusal }) => {
+            Some(Expect::Query {
+                mut runs,
+                ended,
+                refusal,
+            }) => {
                 if let Some(run) = runs.get_mut(ended) {
                     let run = run.take();
                     self.succeeded(run, tag, rows);
                 }
-                self.pending.push_front(Expect::Query { runs, ended: ended + 1, refusal });
+                self.pending.push_front(Expect::Query {
+                    runs,
+                    ended: ended + 1,
+                    refusal,
+                });
             }
             Some(Expect::Describe) | None => {}
             Some(other) => self.pending.push_front(other),
@@ -174,7 +196,10 @@ impl<C> Session<C> {
         }
         self.transaction = status;
         self.server_skips = false;
-        self.pipeline = self.pending.iter().any(|expect| !matches!(expect, Expect::Query { .. }));
+        self.pipeline = self
+            .pending
+            .iter()
+            .any(|expect| !matches!(expect, Expect::Query { .. }));
         if status == b'I' {
             self.portals.clear();
             self.view.transaction_over();
@@ -192,7 +217,11 @@ impl<C> Session<C> {
         }
         let mut refusal = None;
         match self.pending.front_mut() {
-            Some(Expect::Query { runs, ended, refusal: ours }) => {
+            Some(Expect::Query {
+                runs,
+                ended,
+                refusal: ours,
+            }) => {
                 let mut status = Some(report.sqlstate);
                 for run in runs.iter().skip(*ended) {
                     self.log.failed(run, status.take());
@@ -227,6 +256,8 @@ impl<C> Session<C> {
                 Expect::Parse { .. }
                 | Expect::Bind { .. }
                 | Expect::Describe
+                | Expect::Quiet
+                | Expect::QuietDescribe
                 | Expect::CloseStatement(_)
                 | Expect::ClosePortal(_)
                 | Expect::CopyEnd

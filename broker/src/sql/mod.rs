@@ -3,10 +3,10 @@
 pub mod functions;
 pub mod grammar;
 pub mod lower;
-pub mod settings;
-pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod settings;
+pub mod snapshot;
 mod tripwire;
 
 use std::fmt;

@@ -32,9 +32,18 @@ pub(crate) fn fixture() -> Snapshot {
             kind: kind(row[2].as_str().unwrap()),
             columns: row[3].as_array().unwrap().iter().map(text).collect(),
             owner_table: row[4].as_array().map(|pair| (text(&pair[0]), text(&pair[1]))),
-            parents: row[5].as_array().unwrap().iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
+            parents: row[5]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|pair| (text(&pair[0]), text(&pair[1])))
+                .collect(),
         };
-        snapshot.relations.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), relation);
+        snapshot
+            .relations
+            .entry(relation.schema.clone())
+            .or_default()
+            .insert(relation.name.clone(), relation);
     }
     snapshot
 }
@@ -56,7 +65,11 @@ pub(crate) fn workload(name: &str) -> Snapshot {
             owner_table: row[3].as_str().map(|table| ("public".to_owned(), table.to_owned())),
             parents: Vec::new(),
         };
-        snapshot.relations.entry("public".to_owned()).or_default().insert(relation.name.clone(), relation);
+        snapshot
+            .relations
+            .entry("public".to_owned())
+            .or_default()
+            .insert(relation.name.clone(), relation);
     }
     for name in own["types"].as_array().unwrap() {
         snapshot.types.entry(text(name)).or_default().push("public".to_owned());
@@ -75,7 +88,11 @@ pub(crate) fn add_table(snapshot: &mut Snapshot, schema: &str, name: &str, colum
         owner_table: None,
         parents: Vec::new(),
     };
-    snapshot.relations.entry(schema.to_owned()).or_default().insert(name.to_owned(), relation);
+    snapshot
+        .relations
+        .entry(schema.to_owned())
+        .or_default()
+        .insert(name.to_owned(), relation);
 }
 
 fn text(value: &Value) -> String {
@@ -84,7 +101,11 @@ fn text(value: &Value) -> String {
 
 fn holders(map: &Value) -> HashMap<String, Vec<String>> {
     let list = |value: &Value| value.as_array().unwrap().iter().map(text).collect();
-    map.as_object().unwrap().iter().map(|(name, value)| (name.clone(), list(value))).collect()
+    map.as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.clone(), list(value)))
+        .collect()
 }
 
 fn kind(relkind: &str) -> RelationKind {

@@ -144,7 +144,17 @@ mod tests {
         assert_eq!(duration("5000"), Some(Duration::from_secs(5)));
         assert_eq!(duration(" 5 s "), Some(Duration::from_secs(5)));
         assert_eq!(duration("2min"), Some(Duration::from_secs(120)));
-        for odd in ["", "s", "-1", "5x", "0x10", "010", "1e3", "1.5s", "99999999999999999999"] {
+        for odd in [
+            "",
+            "s",
+            "-1",
+            "5x",
+            "0x10",
+            "010",
+            "1e3",
+            "1.5s",
+            "99999999999999999999",
+        ] {
             assert_eq!(duration(odd), None, "{odd}");
         }
         assert_eq!(kilobytes("64MB"), Some(65_536));
@@ -165,9 +175,22 @@ mod tests {
     #[test]
     fn what_the_judgement_rests_on_cannot_be_set() {
         for name in [
-            "all", "role", "session_authorization", "search_path", "row_security", "session_replication_role",
-            "standard_conforming_strings_x", "backslash_quote", "log_statement", "debug_print_parse", "application_name",
-            "session_preload_libraries", "local_preload_libraries", "temp_tablespaces", "myapp.user", "jit_provider",
+            "all",
+            "role",
+            "session_authorization",
+            "search_path",
+            "row_security",
+            "session_replication_role",
+            "standard_conforming_strings_x",
+            "backslash_quote",
+            "log_statement",
+            "debug_print_parse",
+            "application_name",
+            "session_preload_libraries",
+            "local_preload_libraries",
+            "temp_tablespaces",
+            "myapp.user",
+            "jit_provider",
         ] {
             assert_eq!(bound(name), None, "{name}");
         }

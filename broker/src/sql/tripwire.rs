@@ -24,7 +24,11 @@ pub(in crate::sql) fn disagrees(text: &str, depth: usize, statements: &[Statemen
     if text.len() > MAX_BYTES || depth > MAX_DEPTH || misread(text) || !statements.iter().all(comparable) {
         return None;
     }
-    let read = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_statements().ok()?;
+    let read = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(text)
+        .ok()?
+        .parse_statements()
+        .ok()?;
     if read.len() > statements.len() {
         return Some(format!("{} statements instead of {}", read.len(), statements.len()));
     }
@@ -39,7 +43,10 @@ pub(in crate::sql) fn disagrees(text: &str, depth: usize, statements: &[Statemen
             relations.chain(statement.functions.iter().map(|function| function.name.to_lowercase()))
         })
         .collect();
-    seen.relations.difference(&seen.queries).find(|name| !known.contains(*name)).map(|name| format!("relation {name:?}"))
+    seen.relations
+        .difference(&seen.queries)
+        .find(|name| !known.contains(*name))
+        .map(|name| format!("relation {name:?}"))
 }
 
 /// Kinds of statements in which both readers mean the same by a relation, and which the first one understood.
@@ -69,7 +76,10 @@ fn misread(text: &str) -> bool {
         after_quote = symbol == '\'' || (after_quote && symbol.is_whitespace());
         joins
     });
-    joined || ["only", "u&", "0x", "0b", "0o"].iter().any(|spelling| lower.contains(spelling))
+    joined
+        || ["only", "u&", "0x", "0b", "0o"]
+            .iter()
+            .any(|spelling| lower.contains(spelling))
 }
 
 #[derive(Default)]
@@ -84,7 +94,8 @@ impl Visitor for Names {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         let entries = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.queries.extend(entries.map(|entry| entry.alias.name.value.to_lowercase()));
+        self.queries
+            .extend(entries.map(|entry| entry.alias.name.value.to_lowercase()));
         ControlFlow::Continue(())
     }
 
@@ -126,7 +137,10 @@ mod tests {
             assert_eq!(blinded(sql).as_deref(), Some("relation \"secrets\""), "{sql}");
         }
         let first = read("SELECT 1; SELECT 2", &sample::fixture()).unwrap();
-        assert_eq!(disagrees("SELECT 1; SELECT 2", 1, &first[..1]).as_deref(), Some("2 statements instead of 1"));
+        assert_eq!(
+            disagrees("SELECT 1; SELECT 2", 1, &first[..1]).as_deref(),
+            Some("2 statements instead of 1")
+        );
     }
 
     #[test]
@@ -149,7 +163,10 @@ mod tests {
                 return;
             };
             for statement in &statements {
-                assert!(!statement.opaque.iter().any(|reason| reason.contains("two readers")), "{text}: {statement:?}");
+                assert!(
+                    !statement.opaque.iter().any(|reason| reason.contains("two readers")),
+                    "{text}: {statement:?}"
+                );
             }
             compared += usize::from(statements.iter().all(comparable));
         };

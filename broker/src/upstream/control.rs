@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use futures_util::future::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 
@@ -46,7 +46,9 @@ impl Controls {
             .password(target.password.expose())
             .dbname(&target.database)
             .application_name("hoop-db control");
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager_config = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
         let manager = Manager::from_connect(config, Dial(target.clone()), manager_config);
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
@@ -55,7 +57,10 @@ impl Controls {
             .create_timeout(Some(dial::DEADLINE))
             .recycle_timeout(Some(Duration::from_secs(2)))
             .build()
-            .map_err(|error| UpstreamFault::Unreachable { database: target.name.clone(), cause: error.to_string() })?;
+            .map_err(|error| UpstreamFault::Unreachable {
+                database: target.name.clone(),
+                cause: error.to_string(),
+            })?;
         pools.insert(target.name.clone(), pool.clone());
         Ok(pool)
     }
@@ -86,7 +91,10 @@ impl Connect for Dial {
     }
 }
 
-type Driven<S> = (tokio_postgres::Client, tokio_postgres::Connection<S, tokio_postgres::tls::NoTlsStream>);
+type Driven<S> = (
+    tokio_postgres::Client,
+    tokio_postgres::Connection<S, tokio_postgres::tls::NoTlsStream>,
+);
 
 fn drive<S>((client, connection): Driven<S>) -> (tokio_postgres::Client, JoinHandle<()>)
 where

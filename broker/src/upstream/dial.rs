@@ -14,7 +14,10 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Connects to `target`, up to and including TLS.
 pub async fn dial(target: &Target) -> Result<Transport, UpstreamFault> {
-    let unreachable = |cause: String| UpstreamFault::Unreachable { database: target.name.clone(), cause };
+    let unreachable = |cause: String| UpstreamFault::Unreachable {
+        database: target.name.clone(),
+        cause,
+    };
     let connect = TcpStream::connect((target.host.as_str(), target.port));
     let tcp = tokio::time::timeout(DEADLINE, connect)
         .await
@@ -34,9 +37,14 @@ async fn encrypt(
     config: &std::sync::Arc<rustls::ClientConfig>,
     mut tcp: TcpStream,
 ) -> Result<Transport, UpstreamFault> {
-    let refuse = |cause: String| UpstreamFault::Tls { database: target.name.clone(), cause };
+    let refuse = |cause: String| UpstreamFault::Tls {
+        database: target.name.clone(),
+        cause,
+    };
     let request = [0_u8, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-    tcp.write_all(&request).await.map_err(|error| refuse(error.to_string()))?;
+    tcp.write_all(&request)
+        .await
+        .map_err(|error| refuse(error.to_string()))?;
     // Exactly one byte is read: whatever a man in the middle puts behind it would have to be a TLS record.
     let answer = tcp.read_u8().await.map_err(|error| refuse(error.to_string()))?;
     if answer != b'S' {

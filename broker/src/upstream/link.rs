@@ -37,7 +37,16 @@ impl Link {
         key: Vec<u8>,
         parameters: Vec<(String, String)>,
     ) -> Self {
-        Self { target, transport, inbound, outbound: BytesMut::new(), pid, parameters, key, staged: BytesMut::new() }
+        Self {
+            target,
+            transport,
+            inbound,
+            outbound: BytesMut::new(),
+            pid,
+            parameters,
+            key,
+            staged: BytesMut::new(),
+        }
     }
 
     /// Stages bytes of a statement that was judged and allowed.
@@ -69,7 +78,11 @@ impl Link {
 
     /// What it takes to stop whatever this connection runs.
     pub fn cut(&self) -> Cut {
-        Cut { target: self.target.clone(), pid: self.pid, key: self.key.clone() }
+        Cut {
+            target: self.target.clone(),
+            pid: self.pid,
+            key: self.key.clone(),
+        }
     }
 }
 

@@ -39,9 +39,12 @@ pub struct Dress {
 /// Opens a connection and logs in.
 pub async fn login(target: &std::sync::Arc<Target>, dress: &Dress) -> Result<Link, UpstreamFault> {
     let transport = dial::dial(target).await?;
-    tokio::time::timeout(dial::DEADLINE, Login::new(target, transport).run(dress)).await.map_err(|_| {
-        UpstreamFault::Unreachable { database: target.name.clone(), cause: "no login within 10 s".to_owned() }
-    })?
+    tokio::time::timeout(dial::DEADLINE, Login::new(target, transport).run(dress))
+        .await
+        .map_err(|_| UpstreamFault::Unreachable {
+            database: target.name.clone(),
+            cause: "no login within 10 s".to_owned(),
+        })?
 }
 
 struct Login<'a> {
@@ -52,7 +55,11 @@ struct Login<'a> {
 
 impl<'a> Login<'a> {
     fn new(target: &'a std::sync::Arc<Target>, transport: Transport) -> Self {
-        Self { target, transport, inbound: BytesMut::with_capacity(4096) }
+        Self {
+            target,
+            transport,
+            inbound: BytesMut::with_capacity(4096),
+        }
     }
 
     async fn run(mut self, dress: &Dress) -> Result<Link, UpstreamFault> {
@@ -76,21 +83,34 @@ impl<'a> Login<'a> {
                 b'E' => {
                     let report = backend::report(&body).map_err(|fault| self.protocol(&fault))?;
                     let sqlstate = report.sqlstate.to_owned();
-                    return Err(UpstreamFault::Refused { database: self.target.name.clone(), sqlstate });
+                    return Err(UpstreamFault::Refused {
+                        database: self.target.name.clone(),
+                        sqlstate,
+                    });
                 }
                 b'Z' if authenticated => break,
                 _ => return Err(self.broken("unexpected message during login")),
             }
         }
         let (pid, secret) = key.ok_or_else(|| self.broken("no BackendKeyData"))?;
-        Ok(Link::new(self.target.clone(), self.transport, self.inbound, pid, secret, parameters))
+        Ok(Link::new(
+            self.target.clone(),
+            self.transport,
+            self.inbound,
+            pid,
+            secret,
+            parameters,
+        ))
     }
 
     /// One step of authentication; true when it is over.
     async fn authenticate(&mut self, body: &[u8], scram: &mut Option<ScramSha256>) -> Result<bool, UpstreamFault> {
         let mut reader = Body::new("Authentication", body);
         let code = reader.int32().map_err(|fault| self.protocol(&fault))?;
-        let asked = |asked| UpstreamFault::Authentication { database: self.target.name.clone(), asked };
+        let asked = |asked| UpstreamFault::Authentication {
+            database: self.target.name.clone(),
+            asked,
+        };
         match code {
             0 => {
                 if scram.is_some() {
@@ -114,9 +134,13 @@ impl<'a> Login<'a> {
             11 => {
                 let message = reader.rest();
                 check_server_first(message).map_err(|cause| self.broken(cause))?;
-                let exchange = scram.as_mut().ok_or_else(|| self.broken("SASL continued before it began"))?;
+                let exchange = scram
+                    .as_mut()
+                    .ok_or_else(|| self.broken("SASL continued before it began"))?;
                 // One PBKDF2, a few milliseconds at PostgreSQL's default; the iteration cap above bounds it.
-                exchange.update(message).map_err(|_| self.broken("SASL challenge refused"))?;
+                exchange
+                    .update(message)
+                    .map_err(|_| self.broken("SASL challenge refused"))?;
                 let mut out = BytesMut::new();
                 frontend::frame(&mut out, b'p', |body| body.extend_from_slice(exchange.message()));
                 self.send(&out).await?;
@@ -124,7 +148,9 @@ impl<'a> Login<'a> {
             }
             12 => {
                 let mut exchange = scram.take().ok_or_else(|| self.broken("SASL ended before it began"))?;
-                exchange.finish(reader.rest()).map_err(|_| self.broken("the server does not know the password"))?;
+                exchange
+                    .finish(reader.rest())
+                    .map_err(|_| self.broken("the server does not know the password"))?;
                 Ok(false)
             }
             3 => Err(asked("clear-text password")),
@@ -141,18 +167,24 @@ impl<'a> Login<'a> {
         let binding = self.end_point();
         let password = self.target.password.expose().as_bytes();
         match binding {
-            Some(digest) if has(SCRAM_SHA_256_PLUS) => {
-                Ok((ScramSha256::new(password, ChannelBinding::tls_server_end_point(digest)), true))
-            }
+            Some(digest) if has(SCRAM_SHA_256_PLUS) => Ok((
+                ScramSha256::new(password, ChannelBinding::tls_server_end_point(digest)),
+                true,
+            )),
             Some(_) if has(SCRAM_SHA_256) => Ok((ScramSha256::new(password, ChannelBinding::unrequested()), false)),
             None if has(SCRAM_SHA_256) => Ok((ScramSha256::new(password, ChannelBinding::unsupported()), false)),
-            _ => Err(UpstreamFault::Authentication { database: self.target.name.clone(), asked: "an unknown SASL" }),
+            _ => Err(UpstreamFault::Authentication {
+                database: self.target.name.clone(),
+                asked: "an unknown SASL",
+            }),
         }
     }
 
     /// RFC 5929 `tls-server-end-point`: the server certificate under the hash of its own signature.
     fn end_point(&self) -> Option<Vec<u8>> {
-        let Transport::Tls(tls) = &self.transport else { return None };
+        let Transport::Tls(tls) = &self.transport else {
+            return None;
+        };
         let certificate = tls.get_ref().1.peer_certificates()?.first()?;
         certificate_digest(certificate)
     }
@@ -176,8 +208,10 @@ impl<'a> Login<'a> {
                 return Ok((head.tag, whole.split_off(frame::HEADER)));
             }
             let read = self.transport.read_buf(&mut self.inbound).await;
-            let unreachable =
-                |cause: String| UpstreamFault::Unreachable { database: self.target.name.clone(), cause };
+            let unreachable = |cause: String| UpstreamFault::Unreachable {
+                database: self.target.name.clone(),
+                cause,
+            };
             match read {
                 Ok(0) => return Err(unreachable("closed during login".to_owned())),
                 Ok(_) => {}
@@ -187,7 +221,10 @@ impl<'a> Login<'a> {
     }
 
     fn broken(&self, cause: &str) -> UpstreamFault {
-        UpstreamFault::Protocol { database: self.target.name.clone(), cause: cause.to_owned() }
+        UpstreamFault::Protocol {
+            database: self.target.name.clone(),
+            cause: cause.to_owned(),
+        }
     }
 
     fn protocol(&self, fault: &crate::wire::WireFault) -> UpstreamFault {
@@ -213,7 +250,10 @@ fn check_server_first(message: &[u8]) -> Result<(), &'static str> {
         return Err("oversized SASL challenge");
     }
     let text = std::str::from_utf8(message).map_err(|_| "SASL challenge is not text")?;
-    let iterations = text.split(',').find_map(|field| field.strip_prefix("i=")).and_then(|count| count.parse().ok());
+    let iterations = text
+        .split(',')
+        .find_map(|field| field.strip_prefix("i="))
+        .and_then(|count| count.parse().ok());
     match iterations {
         Some(count) if ITERATIONS.contains(&count) => Ok(()),
         _ => Err("SASL iteration count out of bounds"),
@@ -252,7 +292,12 @@ mod tests {
     #[test]
     fn a_hostile_challenge_is_refused_before_any_hashing() {
         assert!(check_server_first(b"r=abc,s=QQ==,i=4096").is_ok());
-        for bad in ["r=abc,s=QQ==,i=1", "r=abc,s=QQ==,i=4000000000", "r=abc,s=QQ==", "r=abc,s=QQ==,i=x"] {
+        for bad in [
+            "r=abc,s=QQ==,i=1",
+            "r=abc,s=QQ==,i=4000000000",
+            "r=abc,s=QQ==",
+            "r=abc,s=QQ==,i=x",
+        ] {
             assert!(check_server_first(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(check_server_first(&vec![b'a'; SASL_CAP + 1]).is_err());

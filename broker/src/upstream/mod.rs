@@ -71,7 +71,9 @@ pub enum UpstreamFault {
         sqlstate: String,
     },
     /// The server asked for an authentication the broker does not do.
-    #[error("database `{database}` asks for {asked} authentication; the broker accepts SCRAM-SHA-256, or trust without a password")]
+    #[error(
+        "database `{database}` asks for {asked} authentication; the broker accepts SCRAM-SHA-256, or trust without a password"
+    )]
     Authentication {
         /// The operator's name of the database.
         database: String,
@@ -139,6 +141,8 @@ impl Fault for UpstreamFault {
     }
 
     fn fix(&self) -> Option<Cow<'_, str>> {
-        Some(Cow::Borrowed("ask the operator: the broker's log names the cause; nothing was sent to the database"))
+        Some(Cow::Borrowed(
+            "ask the operator: the broker's log names the cause; nothing was sent to the database",
+        ))
     }
 }

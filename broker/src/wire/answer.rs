@@ -2,10 +2,10 @@
 
 use bytes::BytesMut;
 use pgwire::error::ErrorInfo;
+use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyInResponse;
 use pgwire::messages::response::{ErrorResponse, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion, ParameterStatus};
-use pgwire::messages::PgWireBackendMessage;
 
 /// An error or notice of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,13 @@ pub struct Complaint {
 impl Complaint {
     /// An error that ends the connection.
     pub fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: "FATAL", sqlstate, message: message.into(), detail: None, hint: None }
+        Self {
+            severity: "FATAL",
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// The same with a hint.
@@ -37,8 +43,11 @@ impl Complaint {
 
     /// Appends the ErrorResponse.
     pub fn put(&self, out: &mut BytesMut) {
-        let mut info =
-            ErrorInfo::new(self.severity.to_owned(), self.sqlstate.to_owned(), self.message.replace('\0', ""));
+        let mut info = ErrorInfo::new(
+            self.severity.to_owned(),
+            self.sqlstate.to_owned(),
+            self.message.replace('\0', ""),
+        );
         info.detail = self.detail.as_ref().map(|text| text.replace('\0', ""));
         info.hint = self.hint.as_ref().map(|text| text.replace('\0', ""));
         put(out, &PgWireBackendMessage::ErrorResponse(ErrorResponse::from(info)));
@@ -61,7 +70,10 @@ pub fn put_authentication(out: &mut BytesMut, step: Authentication) {
 
 /// Appends a ParameterStatus.
 pub fn put_parameter(out: &mut BytesMut, name: &str, value: &str) {
-    put(out, &PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned())));
+    put(
+        out,
+        &PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value.to_owned())),
+    );
 }
 
 /// Appends a BackendKeyData: the real process id upstream, a secret of ours.
@@ -74,15 +86,24 @@ pub fn put_key_data(out: &mut BytesMut, pid: u32, secret: &[u8]) {
 
 /// Appends a NegotiateProtocolVersion: the newest minor version we speak and the `_pq_.` keys we do not know.
 pub fn put_negotiate(out: &mut BytesMut, newest_minor: i32, unknown: Vec<String>) {
-    put(out, &PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(newest_minor, unknown)));
+    put(
+        out,
+        &PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(newest_minor, unknown)),
+    );
 }
 
 /// Appends a ReadyForQuery outside any transaction.
 pub fn put_ready_idle(out: &mut BytesMut) {
-    put(out, &PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(TransactionStatus::Idle)));
+    put(
+        out,
+        &PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(TransactionStatus::Idle)),
+    );
 }
 
 /// Appends a CopyInResponse in text format without columns: the start of swallowing a refused COPY's data.
 pub fn put_copy_in(out: &mut BytesMut) {
-    put(out, &PgWireBackendMessage::CopyInResponse(CopyInResponse::new(0, 0, Vec::new())));
+    put(
+        out,
+        &PgWireBackendMessage::CopyInResponse(CopyInResponse::new(0, 0, Vec::new())),
+    );
 }

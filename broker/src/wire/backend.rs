@@ -80,7 +80,11 @@ pub fn key_data(body: &[u8]) -> Result<(u32, Vec<u8>), WireFault> {
     let mut reader = Body::new("BackendKeyData", body);
     let pid = u32::from_be_bytes(reader.int32()?.to_be_bytes());
     let secret = reader.rest();
-    if (4..=256).contains(&secret.len()) { Ok((pid, secret.to_vec())) } else { Err(reader.malformed()) }
+    if (4..=256).contains(&secret.len()) {
+        Ok((pid, secret.to_vec()))
+    } else {
+        Err(reader.malformed())
+    }
 }
 
 /// The first column of a DataRow; `None` when it is NULL.
@@ -102,7 +106,10 @@ mod tests {
     #[test]
     fn a_report_without_a_code_still_reads() {
         let report = report(b"SERROR\0Mboom\0\0").unwrap();
-        assert_eq!((report.severity, report.sqlstate, report.message), ("ERROR", "", "boom"));
+        assert_eq!(
+            (report.severity, report.sqlstate, report.message),
+            ("ERROR", "", "boom")
+        );
         assert!(super::report(b"SERROR\0Mboom").is_err());
     }
 

@@ -22,12 +22,20 @@ impl Head {
     /// Reads the header at the start of `buffer`; `None` when fewer than five bytes are there. `streamed` says which
     /// types may be larger than [`WHOLE_CAP`].
     pub fn peek(buffer: &[u8], streamed: fn(u8) -> bool) -> Result<Option<Self>, WireFault> {
-        let Some((&tag, rest)) = buffer.split_first() else { return Ok(None) };
-        let Some(length) = rest.first_chunk::<4>() else { return Ok(None) };
+        let Some((&tag, rest)) = buffer.split_first() else {
+            return Ok(None);
+        };
+        let Some(length) = rest.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let declared = u64::from(u32::from_be_bytes(*length));
         let cap = if streamed(tag) { STREAM_CAP } else { WHOLE_CAP };
         if declared < 4 || declared > cap {
-            return Err(WireFault::TooLong { tag: char::from(tag), length: declared, cap });
+            return Err(WireFault::TooLong {
+                tag: char::from(tag),
+                length: declared,
+                cap,
+            });
         }
         let total = usize::try_from(declared + 1).map_err(|_| WireFault::Malformed("frame"))?;
         Ok(Some(Self { tag, total }))
@@ -60,7 +68,14 @@ mod tests {
 
     #[test]
     fn boundary_lengths() {
-        for (length, ok) in [(0_u32, false), (1, false), (3, false), (4, true), (5, true), (0x7fff_ffff, false)] {
+        for (length, ok) in [
+            (0_u32, false),
+            (1, false),
+            (3, false),
+            (4, true),
+            (5, true),
+            (0x7fff_ffff, false),
+        ] {
             let mut bytes = vec![b'Q'];
             bytes.extend(length.to_be_bytes());
             assert_eq!(Head::peek(&bytes, client_streams).is_ok(), ok, "{length}");

@@ -151,7 +151,13 @@ mod tests {
     fn what_is_written_reads_back() {
         let mut out = BytesMut::new();
         put_parse(&mut out, "s", "SELECT 1");
-        assert_eq!(parse(&out[5..]).unwrap(), Parse { name: "s", text: "SELECT 1" });
+        assert_eq!(
+            parse(&out[5..]).unwrap(),
+            Parse {
+                name: "s",
+                text: "SELECT 1"
+            }
+        );
         out.clear();
         put_query(&mut out, "SELECT 1");
         assert_eq!(query(&out[5..]).unwrap(), "SELECT 1");

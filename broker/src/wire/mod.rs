@@ -97,7 +97,11 @@ impl<'a> Body<'a> {
 
     /// Bytes up to a NUL, which is consumed.
     pub fn cstr_bytes(&mut self) -> Result<&'a [u8], WireFault> {
-        let end = self.rest.iter().position(|&byte| byte == 0).ok_or_else(|| self.malformed())?;
+        let end = self
+            .rest
+            .iter()
+            .position(|&byte| byte == 0)
+            .ok_or_else(|| self.malformed())?;
         let text = self.bytes(end)?;
         self.byte()?;
         Ok(text)
@@ -115,6 +119,10 @@ impl<'a> Body<'a> {
 
     /// Refuses trailing bytes.
     pub fn end(self) -> Result<(), WireFault> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.malformed()) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
     }
 }

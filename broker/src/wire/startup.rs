@@ -39,7 +39,11 @@ pub struct Startup {
 impl Startup {
     /// The last value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.keys.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.keys
+            .iter()
+            .rev()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -47,7 +51,11 @@ impl Startup {
 pub fn declared(length: [u8; 4]) -> Result<usize, WireFault> {
     let length = u32::from_be_bytes(length);
     let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-    if (8..=CAP).contains(&bytes) { Ok(bytes) } else { Err(WireFault::Malformed("start-up")) }
+    if (8..=CAP).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(WireFault::Malformed("start-up"))
+    }
 }
 
 /// Reads a packet without its length word.
@@ -61,7 +69,10 @@ pub fn read(packet: &[u8]) -> Result<First, WireFault> {
             let pid = u32::from_be_bytes(body.int32()?.to_be_bytes());
             let secret = body.rest();
             if (4..=256).contains(&secret.len()) {
-                Ok(First::Cancel { pid, secret: secret.to_vec() })
+                Ok(First::Cancel {
+                    pid,
+                    secret: secret.to_vec(),
+                })
             } else {
                 Err(body.malformed())
             }
@@ -102,7 +113,10 @@ mod tests {
         assert_eq!(read(&packet(GSSENC_REQUEST, b"")), Ok(First::Gss));
         assert_eq!(
             read(&packet(CANCEL_REQUEST, &[0, 0, 0, 7, 1, 2, 3, 4])),
-            Ok(First::Cancel { pid: 7, secret: vec![1, 2, 3, 4] })
+            Ok(First::Cancel {
+                pid: 7,
+                secret: vec![1, 2, 3, 4]
+            })
         );
         let First::Startup(startup) = read(&packet(196_608, b"user\0u\0database\0d\0\0")).unwrap() else {
             panic!("not a start-up");

@@ -11,13 +11,20 @@ use crate::sql::sample::{self, corpus};
 use crate::sql::{Snapshot, read};
 
 fn origin(line: u32) -> Origin {
-    Origin { path: Arc::from(".hoop/db-access.yaml"), line, column: 5 }
+    Origin {
+        path: Arc::from(".hoop/db-access.yaml"),
+        line,
+        column: 5,
+    }
 }
 
 fn patterns(texts: &[&str], line: u32) -> Vec<RelationPattern> {
     texts
         .iter()
-        .map(|text| RelationPattern { origin: origin(line), pattern: Pattern::new(text, '.').unwrap() })
+        .map(|text| RelationPattern {
+            origin: origin(line),
+            pattern: Pattern::new(text, '.').unwrap(),
+        })
         .collect()
 }
 
@@ -33,7 +40,10 @@ fn rule(line: u32, classes: &[Class], tables: &[&str], columns: Option<&[&str]>)
 }
 
 fn functions(line: u32, names: &[&str]) -> Rule {
-    Rule { functions: patterns(names, line), ..rule(line, &[], &[], None) }
+    Rule {
+        functions: patterns(names, line),
+        ..rule(line, &[], &[], None)
+    }
 }
 
 fn scope(can: Vec<Rule>) -> Scope {
@@ -43,7 +53,10 @@ fn scope(can: Vec<Rule>) -> Scope {
         functions: patterns(&["**"], 90),
         ..rule(90, &[], &["**"], None)
     };
-    let limit = |seconds| Limit { value: Duration::from_secs(seconds), origin: origin(80) };
+    let limit = |seconds| Limit {
+        value: Duration::from_secs(seconds),
+        origin: origin(80),
+    };
     Scope {
         name: "migrate".to_owned(),
         origin: origin(3),
@@ -55,7 +68,10 @@ fn scope(can: Vec<Rule>) -> Scope {
         limits: Limits {
             ttl: limit(900),
             max_session: limit(900),
-            max_connections: Limit { value: 4, origin: origin(80) },
+            max_connections: Limit {
+                value: 4,
+                origin: origin(80),
+            },
             statement_timeout: Some(limit(60)),
             lock_timeout: None,
         },
@@ -69,8 +85,18 @@ fn corpus_scope() -> Scope {
     use Class::{Delete, Insert, Select, Truncate, Update};
     scope(vec![
         rule(10, &[Select, Insert, Update, Delete], &["public.orders"], None),
-        rule(11, &[Select], &["public.customers"], Some(&["id", "name", "email", "ssn"])),
-        rule(12, &[Select, Insert, Update, Delete, Truncate], &["public.scratch"], None),
+        rule(
+            11,
+            &[Select],
+            &["public.customers"],
+            Some(&["id", "name", "email", "ssn"]),
+        ),
+        rule(
+            12,
+            &[Select, Insert, Update, Delete, Truncate],
+            &["public.scratch"],
+            None,
+        ),
         rule(13, &[Insert, Class::CopyIn], &["public.audit_log"], None),
         rule(14, &[Select], &["public.v_rowfilter"], None),
     ])
@@ -96,10 +122,28 @@ fn probe() {
         let Some(sql) = case["sql"].as_str() else { continue };
         let refusal = refusal(sql, &scope, &snapshot);
         match (case["expect"].as_str().unwrap(), &refusal) {
-            ("deny", None) => println!("NOT DENIED {} {}", case["id"], sql.chars().take(200).collect::<String>()),
+            ("deny", None) => println!(
+                "NOT DENIED {} {}",
+                case["id"],
+                sql.chars().take(200).collect::<String>()
+            ),
             ("allow", Some(d)) => println!("NOT ALLOWED {} {} {d:?}", case["id"], sql),
-            ("allow-intact", Some(d)) => println!("intact {} {} | {} {}", case["id"], sql.chars().take(80).collect::<String>(), d.code, d.detail),
-            (e, Some(d)) if std::env::var("ALL").is_ok() => println!("{e} {} {} | {} | {} | {} | {}", case["id"], sql.chars().take(80).collect::<String>(), d.code, d.message(), d.detail, d.hint),
+            ("allow-intact", Some(d)) => println!(
+                "intact {} {} | {} {}",
+                case["id"],
+                sql.chars().take(80).collect::<String>(),
+                d.code,
+                d.detail
+            ),
+            (e, Some(d)) if std::env::var("ALL").is_ok() => println!(
+                "{e} {} {} | {} | {} | {} | {}",
+                case["id"],
+                sql.chars().take(80).collect::<String>(),
+                d.code,
+                d.message(),
+                d.detail,
+                d.hint
+            ),
             _ => {}
         }
     }

@@ -64,7 +64,16 @@ struct Level {
 
 impl Level {
     fn new(closes: Token, copies: usize) -> Self {
-        Self { closes, chain: 1, deepest: 0, sticky: 0, between: false, commas: 0, copies, base: copies }
+        Self {
+            closes,
+            chain: 1,
+            deepest: 0,
+            sticky: 0,
+            between: false,
+            commas: 0,
+            copies,
+            base: copies,
+        }
     }
 
     fn depth(&self) -> usize {

@@ -101,7 +101,11 @@ fn within<T, F: FnOnce(&Tree) -> T>(text: &str, at_most: usize, walk: F) -> Resu
     drop(tokens);
     let read = catch_unwind(AssertUnwindSafe(|| {
         let statements = pg_query::parse(text, pg_query::ParserOptions::DEFAULT)?.protobuf.stmts;
-        Ok(walk(&Tree { statements, long_names, depth }))
+        Ok(walk(&Tree {
+            statements,
+            long_names,
+            depth,
+        }))
     }));
     match read {
         Ok(Ok(value)) => Ok(value),
@@ -134,12 +138,15 @@ static LARGE_DONE: Condvar = Condvar::new();
 /// refusal here.
 fn on_a_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
     let busy = LARGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut busy =
-        LARGE_DONE.wait_while(busy, |busy| *busy >= LARGE_AT_ONCE).unwrap_or_else(PoisonError::into_inner);
+    let mut busy = LARGE_DONE
+        .wait_while(busy, |busy| *busy >= LARGE_AT_ONCE)
+        .unwrap_or_else(PoisonError::into_inner);
     *busy += 1;
     drop(busy);
     let done = std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("reader".to_owned()).stack_size(BIG_STACK);
+        let reader = std::thread::Builder::new()
+            .name("reader".to_owned())
+            .stack_size(BIG_STACK);
         let started = reader.spawn_scoped(scope, work).map_err(|_| Unreadable::Crashed)?;
         started.join().map_err(|_| Unreadable::Crashed)
     });

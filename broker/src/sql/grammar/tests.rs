@@ -15,16 +15,34 @@ fn nests(times: usize) -> Vec<(&'static str, String)> {
         ("not", format!("SELECT {}true", "NOT ".repeat(times))),
         ("casts", format!("SELECT 1{}", "::int".repeat(times))),
         ("brackets", format!("SELECT {}", around("(", "1", ")"))),
-        ("casts behind brackets", format!("SELECT {}", around("(", "1", ")::int::text::int"))),
+        (
+            "casts behind brackets",
+            format!("SELECT {}", around("(", "1", ")::int::text::int")),
+        ),
         ("functions", format!("SELECT {}", around("abs(", "1", ")"))),
         ("arrays", format!("SELECT ARRAY{}", around("[", "1", "]"))),
         ("rows", format!("SELECT {}", around("(1,", "1", ")"))),
-        ("case", format!("SELECT {}", around("CASE WHEN ", "true", " THEN true END"))),
+        (
+            "case",
+            format!("SELECT {}", around("CASE WHEN ", "true", " THEN true END")),
+        ),
         ("sub-queries", around("SELECT(", "SELECT 1", ")")),
-        ("from", format!("{} q", around("SELECT * FROM (", "SELECT 1", ")q").trim_end_matches('q'))),
+        (
+            "from",
+            format!(
+                "{} q",
+                around("SELECT * FROM (", "SELECT 1", ")q").trim_end_matches('q')
+            ),
+        ),
         ("unions", format!("SELECT 1{}", " UNION SELECT 1".repeat(times))),
-        ("unions behind commas", format!("SELECT 1,2{}", " UNION SELECT 1,2".repeat(times))),
-        ("joins", format!("SELECT 1 FROM orders o{}", " CROSS JOIN orders".repeat(times))),
+        (
+            "unions behind commas",
+            format!("SELECT 1,2{}", " UNION SELECT 1,2".repeat(times)),
+        ),
+        (
+            "joins",
+            format!("SELECT 1 FROM orders o{}", " CROSS JOIN orders".repeat(times)),
+        ),
         ("between", format!("SELECT 1{}", " BETWEEN 0 AND NOT 1".repeat(times))),
         ("with", around("WITH a AS (", "SELECT 1", ") SELECT 1")),
         ("collate", format!("SELECT 'a'{}", " COLLATE \"C\"".repeat(times))),
@@ -40,7 +58,11 @@ fn deepest(depth: usize) -> Vec<(&'static str, String)> {
             let (mut low, mut high) = (1, depth + 1);
             while high - low > 1 {
                 let middle = usize::midpoint(low, high);
-                if measured(&at(kind, middle).1) <= depth { low = middle } else { high = middle }
+                if measured(&at(kind, middle).1) <= depth {
+                    low = middle
+                } else {
+                    high = middle
+                }
             }
             at(kind, low)
         })
@@ -53,7 +75,11 @@ fn what_is_read_in_place_needs_less_than_half_of_a_small_thread_s_stack() {
     for (name, text) in deepest(SMALL_DEPTH) {
         std::thread::scope(|scope| {
             let reader = std::thread::Builder::new().stack_size(1024 * 1024);
-            let read = reader.spawn_scoped(scope, || lower::read(&text, &snapshot)).unwrap().join().unwrap();
+            let read = reader
+                .spawn_scoped(scope, || lower::read(&text, &snapshot))
+                .unwrap()
+                .join()
+                .unwrap();
             assert!(read.is_ok(), "{name}: {read:?}");
         });
     }
@@ -69,21 +95,52 @@ fn the_deepest_texts_are_read_on_a_stack_of_their_own_or_refused() {
     for (name, text) in nests(50_000) {
         let started = Instant::now();
         let read = lower::read(&text, &snapshot);
-        assert!(matches!(read, Err(Unreadable::TooDeep | Unreadable::TooLarge)), "{name}: {read:?}");
-        assert!(started.elapsed() < Duration::from_secs(5), "{name}: {:?}", started.elapsed());
+        assert!(
+            matches!(read, Err(Unreadable::TooDeep | Unreadable::TooLarge)),
+            "{name}: {read:?}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{name}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
 #[test]
 fn bombs_are_refused_quickly() {
     let snapshot = sample::fixture();
-    let wide = format!("UPDATE scratch SET ({}) = (SELECT {})", vec!["n"; 3_000].join(","), vec!["1"; 3_000].join(","));
+    let wide = format!(
+        "UPDATE scratch SET ({}) = (SELECT {})",
+        vec!["n"; 3_000].join(","),
+        vec!["1"; 3_000].join(",")
+    );
     let bombs = [
-        ("100,000 terms", format!("SELECT 1{}", "+1".repeat(100_000)), Unreadable::TooDeep),
-        ("40,000 comments", format!("SELECT {}1{}", "/*".repeat(40_000), "*/".repeat(40_000)), Unreadable::TooDeep),
-        ("comments behind stars", format!("SELECT 1 *{}", "/*".repeat(100)), Unreadable::TooDeep),
-        ("10,000 brackets", format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000)), Unreadable::TooDeep),
-        ("a run of operators", format!("SELECT 1 {} 1", "+-".repeat(100_000)), Unreadable::TooDeep),
+        (
+            "100,000 terms",
+            format!("SELECT 1{}", "+1".repeat(100_000)),
+            Unreadable::TooDeep,
+        ),
+        (
+            "40,000 comments",
+            format!("SELECT {}1{}", "/*".repeat(40_000), "*/".repeat(40_000)),
+            Unreadable::TooDeep,
+        ),
+        (
+            "comments behind stars",
+            format!("SELECT 1 *{}", "/*".repeat(100)),
+            Unreadable::TooDeep,
+        ),
+        (
+            "10,000 brackets",
+            format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000)),
+            Unreadable::TooDeep,
+        ),
+        (
+            "a run of operators",
+            format!("SELECT 1 {} 1", "+-".repeat(100_000)),
+            Unreadable::TooDeep,
+        ),
         ("a row copied 3,000 times", wide, Unreadable::TooLarge),
         ("too many bytes", "x".repeat(MAX_BYTES + 1), Unreadable::TooLarge),
         ("NUL", "SELECT 1\0; DROP TABLE orders".to_owned(), Unreadable::Nul),
@@ -91,7 +148,11 @@ fn bombs_are_refused_quickly() {
     for (name, text, expected) in bombs {
         let started = Instant::now();
         assert_eq!(lower::read(&text, &snapshot), Err(expected), "{name}");
-        assert!(started.elapsed() < Duration::from_secs(5), "{name}: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{name}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
@@ -101,15 +162,33 @@ fn long_flat_texts_are_read() {
     let values = vec!["(1, 'x', 2)"; 20_000].join(", ");
     let long = [
         ("VALUES", format!("INSERT INTO scratch VALUES {values}")),
-        ("IN", format!("SELECT id FROM orders WHERE id IN ({})", vec!["1"; 50_000].join(","))),
-        ("OR", format!("SELECT id FROM orders WHERE {}", vec!["(id = 1 AND note = 'x')"; 10_000].join(" OR "))),
-        ("rows", format!("SELECT id FROM orders WHERE {}", vec!["(id, note) = (1, 'x')"; 5_000].join(" OR "))),
+        (
+            "IN",
+            format!("SELECT id FROM orders WHERE id IN ({})", vec!["1"; 50_000].join(",")),
+        ),
+        (
+            "OR",
+            format!(
+                "SELECT id FROM orders WHERE {}",
+                vec!["(id = 1 AND note = 'x')"; 10_000].join(" OR ")
+            ),
+        ),
+        (
+            "rows",
+            format!(
+                "SELECT id FROM orders WHERE {}",
+                vec!["(id, note) = (1, 'x')"; 5_000].join(" OR ")
+            ),
+        ),
         ("statements", "SELECT 1; ".repeat(10_000)),
         ("a literal", format!("SELECT '{}'", "x".repeat(900_000))),
     ];
     for (name, text) in long {
         let read = lower::read(&text, &snapshot);
-        assert!(read.is_ok_and(|statements| statements.iter().all(|statement| statement.opaque.is_empty())), "{name}");
+        assert!(
+            read.is_ok_and(|statements| statements.iter().all(|statement| statement.opaque.is_empty())),
+            "{name}"
+        );
     }
 }
 
@@ -125,6 +204,9 @@ fn a_text_without_statements_has_none() {
 fn what_the_grammar_refuses_is_a_syntax_error() {
     let snapshot = sample::fixture();
     for text in ["SELEC 1", "SELECT 'open", "SELECT (1", "SELECT 1 /* open", "1"] {
-        assert!(matches!(lower::read(text, &snapshot), Err(Unreadable::Syntax { .. })), "{text:?}");
+        assert!(
+            matches!(lower::read(text, &snapshot), Err(Unreadable::Syntax { .. })),
+            "{text:?}"
+        );
     }
 }

@@ -10,7 +10,12 @@ use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
     pub(super) fn alter_table(&mut self, alter: &nodes::AlterTableStmt) {
-        let nodes::AlterTableStmt { relation, cmds, objtype, missing_ok } = alter;
+        let nodes::AlterTableStmt {
+            relation,
+            cmds,
+            objtype,
+            missing_ok,
+        } = alter;
         self.class = Class::Alter;
         self.changes_schema();
         if !matches!(
@@ -29,7 +34,10 @@ impl<'a> Walk<'a> {
             let host = match altered {
                 Some(relation) => {
                     walk.add_item(altered_table(relation, cmds));
-                    Host { schema: &relation.schema, name: &relation.name }
+                    Host {
+                        schema: &relation.schema,
+                        name: &relation.name,
+                    }
                 }
                 None => Host { schema: "", name: "" },
             };
@@ -43,7 +51,16 @@ impl<'a> Walk<'a> {
     }
 
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
-        let nodes::AlterTableCmd { subtype, name: _, num: _, newowner, def, behavior: _, missing_ok: _, recurse: _ } = command;
+        let nodes::AlterTableCmd {
+            subtype,
+            name: _,
+            num: _,
+            newowner,
+            def,
+            behavior: _,
+            missing_ok: _,
+            recurse: _,
+        } = command;
         if newowner.is_some() {
             self.opaque("ALTER … OWNER");
         }
@@ -98,8 +115,11 @@ impl<'a> Walk<'a> {
     }
 
     fn partition(&mut self, def: Option<&Node>) {
-        let Some(Some(NodeEnum::PartitionCmd(nodes::PartitionCmd { name, bound, concurrent: _ }))) =
-            def.map(|def| &def.node)
+        let Some(Some(NodeEnum::PartitionCmd(nodes::PartitionCmd {
+            name,
+            bound,
+            concurrent: _,
+        }))) = def.map(|def| &def.node)
         else {
             self.opaque("a partition command of an unknown kind");
             return;
@@ -124,13 +144,20 @@ impl<'a> Walk<'a> {
         self.class = Class::Alter;
         self.changes_schema();
         match ObjectType::try_from(*rename_type) {
-            Ok(ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectMatview | ObjectType::ObjectSequence) => {
+            Ok(
+                ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectSequence,
+            ) => {
                 let Some(Range { schema, name, alias: _ }) = self.range(relation.as_ref()) else {
                     return;
                 };
                 let renamed = self.touch_named(Class::Alter, schema, name, *missing_ok);
                 // It takes the place of whatever rules cover under the new name.
-                let schema = renamed.map(|relation| relation.schema.clone()).or_else(|| self.landing(schema));
+                let schema = renamed
+                    .map(|relation| relation.schema.clone())
+                    .or_else(|| self.landing(schema));
                 // An index can be renamed as if it were a table; its name covers nothing.
                 if let Some(schema) = schema {
                     self.touch_whole(Class::Alter, &schema, newname);
@@ -152,7 +179,12 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn alter_sequence(&mut self, alter: &nodes::AlterSeqStmt) {
-        let nodes::AlterSeqStmt { sequence, options, for_identity: _, missing_ok } = alter;
+        let nodes::AlterSeqStmt {
+            sequence,
+            options,
+            for_identity: _,
+            missing_ok,
+        } = alter;
         self.class = Class::Alter;
         self.changes_schema();
         self.touch_target(Class::Alter, sequence.as_ref(), *missing_ok);
@@ -172,7 +204,13 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn drop_objects(&mut self, drop: &nodes::DropStmt) {
-        let nodes::DropStmt { objects, remove_type, behavior, missing_ok, concurrent: _ } = drop;
+        let nodes::DropStmt {
+            objects,
+            remove_type,
+            behavior,
+            missing_ok,
+            concurrent: _,
+        } = drop;
         self.class = Class::Drop;
         self.changes_schema();
         let cascade = nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade);
@@ -216,9 +254,17 @@ impl<'a> Walk<'a> {
                 continue;
             }
             seen.push(parent.oid);
-            let children = self.snapshot.relations.values().flat_map(std::collections::BTreeMap::values).filter(|child| {
-                child.parents.iter().any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-            });
+            let children = self
+                .snapshot
+                .relations
+                .values()
+                .flat_map(std::collections::BTreeMap::values)
+                .filter(|child| {
+                    child
+                        .parents
+                        .iter()
+                        .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
+                });
             for child in children {
                 if child.kind != crate::sql::RelationKind::Index {
                     self.touch_relation(Class::Drop, child);
@@ -237,7 +283,10 @@ fn altered_table<'a>(relation: &'a Relation, commands: &[Node]) -> Item<'a> {
             && AlterTableType::try_from(command.subtype) == Ok(AlterTableType::AtAddColumn)
             && let Some(Some(NodeEnum::ColumnDef(column))) = command.def.as_deref().map(|def| &def.node)
         {
-            item.columns.push(Column { name: column.colname.clone().into(), base: None });
+            item.columns.push(Column {
+                name: column.colname.clone().into(),
+                base: None,
+            });
         }
     }
     item
@@ -246,7 +295,11 @@ fn altered_table<'a>(relation: &'a Relation, commands: &[Node]) -> Item<'a> {
 impl Walk<'_> {
     /// COMMENT ON something that is a relation or a part of one.
     pub(super) fn comment(&mut self, comment: &nodes::CommentStmt) {
-        let nodes::CommentStmt { objtype, object, comment: _ } = comment;
+        let nodes::CommentStmt {
+            objtype,
+            object,
+            comment: _,
+        } = comment;
         self.class = Class::Comment;
         self.changes();
         let names = match object.as_deref().map(|object| &object.node) {

@@ -70,12 +70,18 @@ impl<'a> Walk<'a> {
             // Rows put into the new table show up in the parent.
             if let Some(parent) = self.listed_range(parent) {
                 self.touch_relation(Class::Alter, parent);
-                item.columns.extend(parent.columns.iter().map(|name| Column { name: name.into(), base: None }));
+                item.columns.extend(parent.columns.iter().map(|name| Column {
+                    name: name.into(),
+                    base: None,
+                }));
             }
         }
         self.in_level(|walk| {
             walk.add_item(item);
-            let host = Host { schema: &schema, name: &name };
+            let host = Host {
+                schema: &schema,
+                name: &name,
+            };
             for element in table_elts.iter().chain(constraints).chain(nnconstraints) {
                 walk.table_element(element, &host);
             }
@@ -102,7 +108,11 @@ impl<'a> Walk<'a> {
         match &node.node {
             Some(NodeEnum::ColumnDef(column)) => self.column_definition(column, host),
             Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint, host),
-            Some(NodeEnum::TableLikeClause(nodes::TableLikeClause { relation, options: _, relation_oid: _ })) => {
+            Some(NodeEnum::TableLikeClause(nodes::TableLikeClause {
+                relation,
+                options: _,
+                relation_oid: _,
+            })) => {
                 // Its defaults, checks and comments come along.
                 if let Some(relation) = self.table(relation.as_ref()) {
                     self.touch_relation(Class::Select, relation);
@@ -249,11 +259,21 @@ impl<'a> Walk<'a> {
     }
 
     fn partition_key(&mut self, spec: &nodes::PartitionSpec) {
-        let nodes::PartitionSpec { strategy: _, part_params, location: _ } = spec;
+        let nodes::PartitionSpec {
+            strategy: _,
+            part_params,
+            location: _,
+        } = spec;
         for node in part_params {
             match &node.node {
                 Some(NodeEnum::PartitionElem(element)) => {
-                    let nodes::PartitionElem { name: _, expr, collation: _, opclass: _, location: _ } = &**element;
+                    let nodes::PartitionElem {
+                        name: _,
+                        expr,
+                        collation: _,
+                        opclass: _,
+                        location: _,
+                    } = &**element;
                     self.maybe(expr.as_deref());
                 }
                 _ => self.opaque("a partition key of an unknown kind"),
@@ -351,7 +371,14 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn create_view(&mut self, view: &nodes::ViewStmt) {
-        let nodes::ViewStmt { view, aliases: _, query, replace, options, with_check_option: _ } = view;
+        let nodes::ViewStmt {
+            view,
+            aliases: _,
+            query,
+            replace,
+            options,
+            with_check_option: _,
+        } = view;
         self.storage(options);
         if let Some((schema, name)) = self.creates(view.as_ref())
             && *replace
@@ -368,7 +395,13 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn create_table_as(&mut self, create: &nodes::CreateTableAsStmt) {
-        let nodes::CreateTableAsStmt { query, into, objtype, is_select_into: _, if_not_exists: _ } = create;
+        let nodes::CreateTableAsStmt {
+            query,
+            into,
+            objtype,
+            is_select_into: _,
+            if_not_exists: _,
+        } = create;
         match (ObjectType::try_from(*objtype), into) {
             (Ok(ObjectType::ObjectTable), Some(into)) => self.create_into(into, false),
             (Ok(ObjectType::ObjectMatview), Some(into)) => self.create_into(into, true),
@@ -406,7 +439,13 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn create_sequence(&mut self, create: &nodes::CreateSeqStmt) {
-        let nodes::CreateSeqStmt { sequence, options, owner_id: _, for_identity: _, if_not_exists: _ } = create;
+        let nodes::CreateSeqStmt {
+            sequence,
+            options,
+            owner_id: _,
+            for_identity: _,
+            if_not_exists: _,
+        } = create;
         self.creates(sequence.as_ref());
         self.sequence_options(options);
     }
@@ -419,7 +458,8 @@ impl<'a> Walk<'a> {
                 continue;
             };
             match option.defname.as_str() {
-                "as" | "cache" | "cycle" | "generated" | "increment" | "maxvalue" | "minvalue" | "restart" | "start" => {}
+                "as" | "cache" | "cycle" | "generated" | "increment" | "maxvalue" | "minvalue" | "restart"
+                | "start" => {}
                 "owned_by" => self.owned_by(option.arg.as_deref()),
                 other => self.opaque(format!("sequence option {other:?}")),
             }
@@ -456,7 +496,10 @@ impl<'a> Walk<'a> {
             (Class::Create, _) | (_, Some(_)) => None,
             (_, None) => {
                 let holders = self.snapshot.types.get(name);
-                self.snapshot.search_path.iter().find(|on_path| holders.is_some_and(|holders| holders.contains(on_path)))
+                self.snapshot
+                    .search_path
+                    .iter()
+                    .find(|on_path| holders.is_some_and(|holders| holders.contains(on_path)))
             }
         };
         let schema = match existing {
@@ -468,7 +511,12 @@ impl<'a> Walk<'a> {
     }
 
     /// What a statement that alters or drops touches: the relation, or where it would be when it need not exist.
-    pub(super) fn touch_target(&mut self, class: Class, range: Option<&nodes::RangeVar>, optional: bool) -> Option<&'a Relation> {
+    pub(super) fn touch_target(
+        &mut self,
+        class: Class,
+        range: Option<&nodes::RangeVar>,
+        optional: bool,
+    ) -> Option<&'a Relation> {
         let Range { schema, name, alias: _ } = self.range(range)?;
         self.touch_named(class, schema, name, optional)
     }
@@ -511,7 +559,10 @@ fn new_table<'a>(name: &str, elements: &[Node]) -> Item<'a> {
     for node in elements {
         match &node.node {
             Some(NodeEnum::ColumnDef(column)) => {
-                item.columns.push(Column { name: column.colname.clone().into(), base: None });
+                item.columns.push(Column {
+                    name: column.colname.clone().into(),
+                    base: None,
+                });
             }
             // Its columns come from elsewhere.
             Some(NodeEnum::TableLikeClause(_)) => item.open = true,

@@ -11,7 +11,11 @@ use crate::sql::{Class, Columns, Relation};
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
     pub(super) fn dml_target(&mut self, range: Option<&nodes::RangeVar>) -> Option<(&'a Relation, Item<'a>)> {
-        let Range { schema, name, alias: given } = self.range(range)?;
+        let Range {
+            schema,
+            name,
+            alias: given,
+        } = self.range(range)?;
         let relation = self.relation(schema, name)?;
         let mut item = Item::relation(relation, None);
         let (shown, columns) = alias(given);
@@ -70,7 +74,12 @@ impl<'a> Walk<'a> {
                 self.opaque("a target column of an unknown kind");
                 continue;
             };
-            let nodes::ResTarget { name, indirection, val, location: _ } = &**target;
+            let nodes::ResTarget {
+                name,
+                indirection,
+                val,
+                location: _,
+            } = &**target;
             if !relation.columns.iter().any(|column| column == name) {
                 self.opaque(format!("{name:?} is not a column of \"{}\"", relation.name));
             }
@@ -82,9 +91,20 @@ impl<'a> Walk<'a> {
     }
 
     fn on_conflict(&mut self, clause: &nodes::OnConflictClause, relation: &'a Relation) {
-        let nodes::OnConflictClause { action, infer, target_list, where_clause, location: _ } = clause;
+        let nodes::OnConflictClause {
+            action,
+            infer,
+            target_list,
+            where_clause,
+            location: _,
+        } = clause;
         if let Some(infer) = infer {
-            let nodes::InferClause { index_elems, where_clause, conname: _, location: _ } = &**infer;
+            let nodes::InferClause {
+                index_elems,
+                where_clause,
+                conname: _,
+                location: _,
+            } = &**infer;
             self.index_elements(index_elems, true);
             self.maybe(where_clause.as_deref());
         }
@@ -94,7 +114,14 @@ impl<'a> Walk<'a> {
                 // `excluded` is the row that was to be inserted: reading it reads nothing of the table.
                 let mut excluded = Item::relation(relation, Some("excluded"));
                 excluded.relations.clear();
-                excluded.columns = relation.columns.iter().map(|name| Column { name: name.into(), base: None }).collect();
+                excluded.columns = relation
+                    .columns
+                    .iter()
+                    .map(|name| Column {
+                        name: name.into(),
+                        base: None,
+                    })
+                    .collect();
                 self.add_item(excluded);
                 let columns = self.target_columns(target_list, relation);
                 self.touch(Class::Update, &relation.schema, &relation.name, columns);
@@ -118,7 +145,14 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn update(&mut self, update: &nodes::UpdateStmt) -> Output {
-        let nodes::UpdateStmt { relation, target_list, where_clause, from_clause, returning_clause, with_clause } = update;
+        let nodes::UpdateStmt {
+            relation,
+            target_list,
+            where_clause,
+            from_clause,
+            returning_clause,
+            with_clause,
+        } = update;
         self.changes();
         let outer = self.ctes.len();
         self.with(with_clause.as_ref());
@@ -139,7 +173,13 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn delete(&mut self, delete: &nodes::DeleteStmt) -> Output {
-        let nodes::DeleteStmt { relation, using_clause, where_clause, returning_clause, with_clause } = delete;
+        let nodes::DeleteStmt {
+            relation,
+            using_clause,
+            where_clause,
+            returning_clause,
+            with_clause,
+        } = delete;
         self.changes();
         let outer = self.ctes.len();
         self.with(with_clause.as_ref());
@@ -159,7 +199,11 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn truncate(&mut self, truncate: &nodes::TruncateStmt) {
-        let nodes::TruncateStmt { relations, restart_seqs: _, behavior } = truncate;
+        let nodes::TruncateStmt {
+            relations,
+            restart_seqs: _,
+            behavior,
+        } = truncate;
         self.class = Class::Truncate;
         self.changes();
         if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
@@ -178,7 +222,16 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn copy(&mut self, copy: &nodes::CopyStmt) {
-        let nodes::CopyStmt { relation, query, attlist, is_from, is_program, filename, options, where_clause } = copy;
+        let nodes::CopyStmt {
+            relation,
+            query,
+            attlist,
+            is_from,
+            is_program,
+            filename,
+            options,
+            where_clause,
+        } = copy;
         self.class = if *is_from { Class::CopyIn } else { Class::CopyOut };
         if *is_program || !filename.is_empty() {
             self.opaque("COPY with a file or a program of the server");
@@ -189,7 +242,12 @@ impl<'a> Walk<'a> {
             (None, Some(query)) => {
                 self.query(query);
                 // What is read leaves through COPY: both classes have to cover it.
-                let read: Vec<_> = self.touches.iter().filter(|((class, ..), _)| *class == Class::Select).map(copied).collect();
+                let read: Vec<_> = self
+                    .touches
+                    .iter()
+                    .filter(|((class, ..), _)| *class == Class::Select)
+                    .map(copied)
+                    .collect();
                 self.touches.extend(read);
             }
             _ => self.opaque("COPY of nothing"),

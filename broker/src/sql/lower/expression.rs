@@ -3,8 +3,8 @@
 use super::Walk;
 use super::names::{kind, string, strings};
 use crate::sql::grammar::NodeEnum;
-use crate::sql::settings;
 use crate::sql::grammar::nodes::{self, AExprKind, Node, SubLinkType};
+use crate::sql::settings;
 
 impl Walk<'_> {
     /// An expression that may be absent.
@@ -58,7 +58,13 @@ impl Walk<'_> {
 
     fn column(&mut self, column: &nodes::ColumnRef) {
         let nodes::ColumnRef { fields, location: _ } = column;
-        if let Some((Node { node: Some(NodeEnum::AStar(nodes::AStar {})) }, names)) = fields.split_last() {
+        if let Some((
+            Node {
+                node: Some(NodeEnum::AStar(nodes::AStar {})),
+            },
+            names,
+        )) = fields.split_last()
+        {
             match strings(names).as_deref() {
                 Some([alias]) => self.whole_row(None, alias),
                 Some([schema, alias]) => self.whole_row(Some(schema), alias),
@@ -75,7 +81,15 @@ impl Walk<'_> {
     }
 
     fn operation(&mut self, expression: &nodes::AExpr) {
-        let nodes::AExpr { kind, name, lexpr, rexpr, rexpr_list_start: _, rexpr_list_end: _, location: _ } = expression;
+        let nodes::AExpr {
+            kind,
+            name,
+            lexpr,
+            rexpr,
+            rexpr_list_start: _,
+            rexpr_list_end: _,
+            location: _,
+        } = expression;
         match AExprKind::try_from(*kind) {
             Ok(
                 AExprKind::AexprOp
@@ -106,7 +120,12 @@ impl Walk<'_> {
     }
 
     fn boolean(&mut self, expression: &nodes::BoolExpr) {
-        let nodes::BoolExpr { xpr: _, boolop: _, args, location: _ } = expression;
+        let nodes::BoolExpr {
+            xpr: _,
+            boolop: _,
+            args,
+            location: _,
+        } = expression;
         self.expressions(args);
     }
 
@@ -114,7 +133,11 @@ impl Walk<'_> {
     /// through the type's input routine. Every other cast counts as a call of a function named like the type, so that
     /// the scope has to name it.
     fn cast(&mut self, cast: &nodes::TypeCast) {
-        let nodes::TypeCast { arg, type_name, location: _ } = cast;
+        let nodes::TypeCast {
+            arg,
+            type_name,
+            location: _,
+        } = cast;
         if let Some((schema, name)) = self.type_name(type_name.as_ref())
             && !arg.as_deref().is_some_and(is_text_literal)
         {
@@ -124,7 +147,11 @@ impl Walk<'_> {
     }
 
     pub(super) fn collate(&mut self, collate: &nodes::CollateClause) {
-        let nodes::CollateClause { arg, collname: _, location: _ } = collate;
+        let nodes::CollateClause {
+            arg,
+            collname: _,
+            location: _,
+        } = collate;
         self.maybe(arg.as_deref());
     }
 
@@ -212,18 +239,28 @@ impl Walk<'_> {
     }
 
     pub(super) fn sort(&mut self, sort: &nodes::SortBy) {
-        let nodes::SortBy { node, sortby_dir: _, sortby_nulls: _, use_op, location: _ } = sort;
+        let nodes::SortBy {
+            node,
+            sortby_dir: _,
+            sortby_nulls: _,
+            use_op,
+            location: _,
+        } = sort;
         self.operator(use_op);
         self.maybe(node.as_deref());
     }
 
     /// `(value).field`, `value[1]`, `(row).*`.
     fn indirection(&mut self, indirection: &nodes::AIndirection) {
-        let nodes::AIndirection { arg, indirection: steps } = indirection;
+        let nodes::AIndirection {
+            arg,
+            indirection: steps,
+        } = indirection;
         let mut steps = steps.as_slice();
         let row = match arg.as_deref() {
-            Some(Node { node: Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location: _ })) }) => match fields.as_slice()
-            {
+            Some(Node {
+                node: Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location: _ })),
+            }) => match fields.as_slice() {
                 [only] => string(only),
                 _ => None,
             },
@@ -249,7 +286,11 @@ impl Walk<'_> {
         for step in steps {
             match &step.node {
                 Some(NodeEnum::AIndices(indices)) => {
-                    let nodes::AIndices { is_slice: _, lidx, uidx } = &**indices;
+                    let nodes::AIndices {
+                        is_slice: _,
+                        lidx,
+                        uidx,
+                    } = &**indices;
                     self.maybe(lidx.as_deref());
                     self.maybe(uidx.as_deref());
                 }
@@ -261,12 +302,25 @@ impl Walk<'_> {
     }
 
     fn array(&mut self, array: &nodes::AArrayExpr) {
-        let nodes::AArrayExpr { elements, list_start: _, list_end: _, location: _ } = array;
+        let nodes::AArrayExpr {
+            elements,
+            list_start: _,
+            list_end: _,
+            location: _,
+        } = array;
         self.expressions(elements);
     }
 
     fn sub_query(&mut self, link: &nodes::SubLink) {
-        let nodes::SubLink { xpr: _, sub_link_type, sub_link_id: _, testexpr, oper_name, subselect, location: _ } = link;
+        let nodes::SubLink {
+            xpr: _,
+            sub_link_type,
+            sub_link_id: _,
+            testexpr,
+            oper_name,
+            subselect,
+            location: _,
+        } = link;
         match SubLinkType::try_from(*sub_link_type) {
             Ok(SubLinkType::ExistsSublink | SubLinkType::ExprSublink | SubLinkType::ArraySublink) => {}
             Ok(SubLinkType::AnySublink | SubLinkType::AllSublink) => {
@@ -287,7 +341,15 @@ impl Walk<'_> {
     }
 
     fn case(&mut self, case: &nodes::CaseExpr) {
-        let nodes::CaseExpr { xpr: _, casetype: _, casecollid: _, arg, args, defresult, location: _ } = case;
+        let nodes::CaseExpr {
+            xpr: _,
+            casetype: _,
+            casecollid: _,
+            arg,
+            args,
+            defresult,
+            location: _,
+        } = case;
         if arg.is_some() {
             self.plain_operator("=");
         }
@@ -295,7 +357,12 @@ impl Walk<'_> {
         for when in args {
             match &when.node {
                 Some(NodeEnum::CaseWhen(when)) => {
-                    let nodes::CaseWhen { xpr: _, expr, result, location: _ } = &**when;
+                    let nodes::CaseWhen {
+                        xpr: _,
+                        expr,
+                        result,
+                        location: _,
+                    } = &**when;
                     self.maybe(expr.as_deref());
                     self.maybe(result.as_deref());
                 }
@@ -306,49 +373,101 @@ impl Walk<'_> {
     }
 
     fn coalesce(&mut self, coalesce: &nodes::CoalesceExpr) {
-        let nodes::CoalesceExpr { xpr: _, coalescetype: _, coalescecollid: _, args, location: _ } = coalesce;
+        let nodes::CoalesceExpr {
+            xpr: _,
+            coalescetype: _,
+            coalescecollid: _,
+            args,
+            location: _,
+        } = coalesce;
         self.expressions(args);
     }
 
     fn extreme(&mut self, extreme: &nodes::MinMaxExpr) {
-        let nodes::MinMaxExpr { xpr: _, minmaxtype: _, minmaxcollid: _, inputcollid: _, op: _, args, location: _ } = extreme;
+        let nodes::MinMaxExpr {
+            xpr: _,
+            minmaxtype: _,
+            minmaxcollid: _,
+            inputcollid: _,
+            op: _,
+            args,
+            location: _,
+        } = extreme;
         self.expressions(args);
     }
 
     fn null_test(&mut self, test: &nodes::NullTest) {
-        let nodes::NullTest { xpr: _, arg, nulltesttype: _, argisrow: _, location: _ } = test;
+        let nodes::NullTest {
+            xpr: _,
+            arg,
+            nulltesttype: _,
+            argisrow: _,
+            location: _,
+        } = test;
         self.maybe(arg.as_deref());
     }
 
     fn boolean_test(&mut self, test: &nodes::BooleanTest) {
-        let nodes::BooleanTest { xpr: _, arg, booltesttype: _, location: _ } = test;
+        let nodes::BooleanTest {
+            xpr: _,
+            arg,
+            booltesttype: _,
+            location: _,
+        } = test;
         self.maybe(arg.as_deref());
     }
 
     fn row(&mut self, row: &nodes::RowExpr) {
-        let nodes::RowExpr { xpr: _, args, row_typeid: _, row_format: _, colnames: _, location: _ } = row;
+        let nodes::RowExpr {
+            xpr: _,
+            args,
+            row_typeid: _,
+            row_format: _,
+            colnames: _,
+            location: _,
+        } = row;
         for arg in args {
             self.value(arg);
         }
     }
 
     fn grouping(&mut self, grouping: &nodes::GroupingFunc) {
-        let nodes::GroupingFunc { xpr: _, args, refs: _, agglevelsup: _, location: _ } = grouping;
+        let nodes::GroupingFunc {
+            xpr: _,
+            args,
+            refs: _,
+            agglevelsup: _,
+            location: _,
+        } = grouping;
         self.expressions(args);
     }
 
     fn grouping_set(&mut self, set: &nodes::GroupingSet) {
-        let nodes::GroupingSet { kind: _, content, location: _ } = set;
+        let nodes::GroupingSet {
+            kind: _,
+            content,
+            location: _,
+        } = set;
         self.expressions(content);
     }
 
     fn named_argument(&mut self, argument: &nodes::NamedArgExpr) {
-        let nodes::NamedArgExpr { xpr: _, arg, name: _, argnumber: _, location: _ } = argument;
+        let nodes::NamedArgExpr {
+            xpr: _,
+            arg,
+            name: _,
+            argnumber: _,
+            location: _,
+        } = argument;
         self.maybe(arg.as_deref());
     }
 
     fn multiple_assignment(&mut self, assign: &nodes::MultiAssignRef) {
-        let nodes::MultiAssignRef { source, colno, ncolumns: _ } = assign;
+        let nodes::MultiAssignRef {
+            source,
+            colno,
+            ncolumns: _,
+        } = assign;
         // Every column carries the whole source; the first is enough.
         if *colno == 1 {
             self.maybe(source.as_deref());
@@ -357,7 +476,12 @@ impl Walk<'_> {
 
     fn current_of(&mut self, current: &nodes::CurrentOfExpr) {
         // The cursor was judged when it was declared.
-        let nodes::CurrentOfExpr { xpr: _, cvarno: _, cursor_name: _, cursor_param } = current;
+        let nodes::CurrentOfExpr {
+            xpr: _,
+            cvarno: _,
+            cursor_name: _,
+            cursor_param,
+        } = current;
         if *cursor_param != 0 {
             self.opaque("a cursor named by a parameter");
         }
@@ -373,12 +497,24 @@ fn text_literal(node: &Node) -> Option<&str> {
             val: Some(nodes::a_const::Val::Sval(nodes::String { sval })),
         })) => Some(sval),
         Some(NodeEnum::TypeCast(cast)) => {
-            let nodes::TypeCast { arg, type_name, location: _ } = &**cast;
-            let nodes::TypeName { names, typmods, array_bounds, .. } = type_name.as_ref()?;
+            let nodes::TypeCast {
+                arg,
+                type_name,
+                location: _,
+            } = &**cast;
+            let nodes::TypeName {
+                names,
+                typmods,
+                array_bounds,
+                ..
+            } = type_name.as_ref()?;
             // A shorter type would cut the text.
             let text = typmods.is_empty() && array_bounds.is_empty();
-            (text && strings(names).as_deref().is_some_and(|names| names.last() == Some(&"text")))
-                .then(|| text_literal(arg.as_deref()?))?
+            (text
+                && strings(names)
+                    .as_deref()
+                    .is_some_and(|names| names.last() == Some(&"text")))
+            .then(|| text_literal(arg.as_deref()?))?
         }
         _ => None,
     }
@@ -387,10 +523,17 @@ fn text_literal(node: &Node) -> Option<&str> {
 /// A string, NULL, or an array of them: nothing that has a type of its own before it is cast.
 fn is_text_literal(node: &Node) -> bool {
     match &node.node {
-        Some(NodeEnum::AConst(nodes::AConst { isnull: true, location: _, val: _ })) => true,
-        Some(NodeEnum::AArrayExpr(nodes::AArrayExpr { elements, list_start: _, list_end: _, location: _ })) => {
-            elements.iter().all(is_text_literal)
-        }
+        Some(NodeEnum::AConst(nodes::AConst {
+            isnull: true,
+            location: _,
+            val: _,
+        })) => true,
+        Some(NodeEnum::AArrayExpr(nodes::AArrayExpr {
+            elements,
+            list_start: _,
+            list_end: _,
+            location: _,
+        })) => elements.iter().all(is_text_literal),
         Some(NodeEnum::AConst(_)) => text_literal(node).is_some(),
         _ => false,
     }

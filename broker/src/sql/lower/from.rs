@@ -43,7 +43,12 @@ impl<'a> Walk<'a> {
     }
 
     fn from_relation(&mut self, range: &nodes::RangeVar) {
-        let Some(Range { schema, name, alias: given }) = self.range(Some(range)) else {
+        let Some(Range {
+            schema,
+            name,
+            alias: given,
+        }) = self.range(Some(range))
+        else {
             return;
         };
         let (shown, columns) = alias(given);
@@ -80,7 +85,11 @@ impl<'a> Walk<'a> {
     }
 
     fn from_query(&mut self, query: &nodes::RangeSubselect) {
-        let nodes::RangeSubselect { lateral, subquery, alias: given } = query;
+        let nodes::RangeSubselect {
+            lateral,
+            subquery,
+            alias: given,
+        } = query;
         let Some(subquery) = subquery else {
             self.opaque("a sub-query without its query");
             return;
@@ -96,7 +105,10 @@ impl<'a> Walk<'a> {
 
     /// Runs `work` with the innermost scope out of sight: only LATERAL sees its neighbours.
     fn hiding<T>(&mut self, hide: bool, work: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.levels.last_mut().map(|level| std::mem::replace(&mut level.hidden, hide));
+        let before = self
+            .levels
+            .last_mut()
+            .map(|level| std::mem::replace(&mut level.hidden, hide));
         let done = work(self);
         if let (Some(level), Some(before)) = (self.levels.last_mut(), before) {
             level.hidden = before;
@@ -105,7 +117,14 @@ impl<'a> Walk<'a> {
     }
 
     fn from_function(&mut self, function: &nodes::RangeFunction) {
-        let nodes::RangeFunction { lateral: _, ordinality, is_rowsfrom: _, functions, alias: given, coldeflist } = function;
+        let nodes::RangeFunction {
+            lateral: _,
+            ordinality,
+            is_rowsfrom: _,
+            functions,
+            alias: given,
+            coldeflist,
+        } = function;
         let (shown, columns) = alias(given.as_ref());
         let mut output = Output::default();
         let mut name = shown.map(str::to_owned);
@@ -133,7 +152,11 @@ impl<'a> Walk<'a> {
             if defined.is_empty() {
                 output.open |= !is_one_column(call);
                 // A scalar function's column goes by the alias.
-                output.names.push(if functions.len() == 1 { name.clone().unwrap_or(own.clone()) } else { own.clone() });
+                output.names.push(if functions.len() == 1 {
+                    name.clone().unwrap_or(own.clone())
+                } else {
+                    own.clone()
+                });
             } else {
                 output.names.extend(defined);
             }
@@ -162,7 +185,13 @@ impl<'a> Walk<'a> {
     }
 
     fn from_sample(&mut self, sample: &nodes::RangeTableSample) {
-        let nodes::RangeTableSample { relation, method, args, repeatable, location: _ } = sample;
+        let nodes::RangeTableSample {
+            relation,
+            method,
+            args,
+            repeatable,
+            location: _,
+        } = sample;
         match relation {
             Some(relation) => self.from_item(relation),
             None => self.opaque("TABLESAMPLE without its table"),
@@ -197,7 +226,11 @@ impl<'a> Walk<'a> {
         self.from_item(left);
         let middle = self.items().len();
         self.from_item(right);
-        let merged = if *is_natural { self.common_columns(start, middle) } else { using(using_clause) };
+        let merged = if *is_natural {
+            self.common_columns(start, middle)
+        } else {
+            using(using_clause)
+        };
         if !merged.is_empty() || *is_natural {
             self.plain_operator("=");
             if let Some(level) = self.levels.last_mut() {
@@ -216,7 +249,8 @@ impl<'a> Walk<'a> {
         });
         if let Some(nodes::Alias { aliasname, colnames: _ }) = join_using_alias {
             let mut item = self.merge_items(start, aliasname);
-            item.columns.retain(|column| merged.iter().any(|name| *name == column.name));
+            item.columns
+                .retain(|column| merged.iter().any(|name| *name == column.name));
             item.relations.clear();
             self.add_item(item);
         }
@@ -237,7 +271,10 @@ impl<'a> Walk<'a> {
 
     /// Runs `work` seeing only the items from `start` on: the two sides of a join.
     fn seeing_from(&mut self, start: usize, work: impl FnOnce(&mut Self)) {
-        let before = self.levels.last_mut().map(|level| std::mem::replace(&mut level.from, start));
+        let before = self
+            .levels
+            .last_mut()
+            .map(|level| std::mem::replace(&mut level.from, start));
         work(self);
         if let (Some(level), Some(before)) = (self.levels.last_mut(), before) {
             level.from = before;
@@ -258,12 +295,20 @@ impl<'a> Walk<'a> {
 
     /// The columns that NATURAL merges.
     fn common_columns(&mut self, start: usize, middle: usize) -> Vec<String> {
-        let sides = self.items().get(start..).unwrap_or_default().split_at_checked(middle - start);
+        let sides = self
+            .items()
+            .get(start..)
+            .unwrap_or_default()
+            .split_at_checked(middle - start);
         let Some((left, right)) = sides else {
             return Vec::new();
         };
         let unknown = left.iter().chain(right).any(|item| item.open);
-        let is_right = |name: &str| right.iter().any(|item| item.columns.iter().any(|column| column.name == name));
+        let is_right = |name: &str| {
+            right
+                .iter()
+                .any(|item| item.columns.iter().any(|column| column.name == name))
+        };
         let common = left
             .iter()
             .flat_map(|item| &item.columns)

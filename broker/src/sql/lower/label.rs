@@ -20,7 +20,12 @@ enum Strength {
 
 /// The name of a target; `None` when it cannot be told without the schema.
 pub(super) fn of(target: &ResTarget) -> Option<String> {
-    let ResTarget { name, indirection: _, val, location: _ } = target;
+    let ResTarget {
+        name,
+        indirection: _,
+        val,
+        location: _,
+    } = target;
     if !name.is_empty() {
         return Some(name.clone());
     }
@@ -65,7 +70,12 @@ pub(super) fn is_star(node: &Node) -> bool {
         Some(NodeEnum::AIndirection(indirection)) => indirection.indirection.last(),
         _ => None,
     };
-    matches!(last, Some(Node { node: Some(NodeEnum::AStar(nodes::AStar {})) }))
+    matches!(
+        last,
+        Some(Node {
+            node: Some(NodeEnum::AStar(nodes::AStar {}))
+        })
+    )
 }
 
 fn strong(name: impl Into<String>) -> Option<(String, Strength)> {
@@ -87,7 +97,11 @@ fn figure(node: &Node) -> Option<(String, Strength)> {
         NodeEnum::TypeCast(cast) => match figure(cast.arg.as_deref()?)? {
             (name, Strength::Strong) => strong(name),
             _ => {
-                let name = cast.type_name.as_ref().and_then(|name| name.names.last()).and_then(string);
+                let name = cast
+                    .type_name
+                    .as_ref()
+                    .and_then(|name| name.names.last())
+                    .and_then(string);
                 Some((name.unwrap_or(NAMELESS).to_owned(), Strength::Weak))
             }
         },
@@ -115,7 +129,10 @@ fn figure(node: &Node) -> Option<(String, Strength)> {
             _ => strong("least"),
         },
         NodeEnum::SqlvalueFunction(function) => {
-            let name = SqlValueFunctionOp::try_from(function.op).ok()?.as_str_name().to_ascii_lowercase();
+            let name = SqlValueFunctionOp::try_from(function.op)
+                .ok()?
+                .as_str_name()
+                .to_ascii_lowercase();
             let name = name.strip_prefix("svfop_").unwrap_or(&name);
             strong(name.strip_suffix("_n").unwrap_or(name))
         }

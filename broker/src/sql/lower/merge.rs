@@ -44,7 +44,14 @@ impl Walk<'_> {
     }
 
     fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &Relation) {
-        let nodes::MergeWhenClause { match_kind: _, command_type, r#override: _, condition, target_list, values } = clause;
+        let nodes::MergeWhenClause {
+            match_kind: _,
+            command_type,
+            r#override: _,
+            condition,
+            target_list,
+            values,
+        } = clause;
         self.maybe(condition.as_deref());
         let columns = self.target_columns(target_list, relation);
         self.expressions(values);

@@ -21,14 +21,19 @@ mod statement;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Unreadable, nodes};
-use super::{Barrier, Class, Columns, Effect, FunctionName, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire};
+use super::{
+    Barrier, Class, Columns, Effect, FunctionName, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+};
 use scope::{Cte, Level};
 
 /// Reads `text` into one [`Statement`] per statement, in order; an empty text has none.
 pub fn read(text: &str, snapshot: &Snapshot) -> Result<Vec<Statement>, Unreadable> {
     grammar::read(text, |tree| {
-        let mut statements: Vec<Statement> =
-            tree.statements.iter().map(|raw| one(raw, text, &tree.long_names, snapshot)).collect();
+        let mut statements: Vec<Statement> = tree
+            .statements
+            .iter()
+            .map(|raw| one(raw, text, &tree.long_names, snapshot))
+            .collect();
         if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
             for statement in &mut statements {
                 statement.opaque.push(format!("the two readers disagree: {reason}"));
@@ -39,7 +44,11 @@ pub fn read(text: &str, snapshot: &Snapshot) -> Result<Vec<Statement>, Unreadabl
 }
 
 fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapshot) -> Statement {
-    let nodes::RawStmt { stmt, stmt_location, stmt_len } = raw;
+    let nodes::RawStmt {
+        stmt,
+        stmt_location,
+        stmt_len,
+    } = raw;
     let start = usize::try_from(*stmt_location).unwrap_or(0).min(text.len());
     let end = match usize::try_from(*stmt_len) {
         Ok(length) if length > 0 => start.saturating_add(length).min(text.len()),
@@ -98,7 +107,12 @@ impl<'a> Walk<'a> {
         let touches = self
             .touches
             .into_iter()
-            .map(|((class, schema, name), columns)| Touch { class, schema, name, columns })
+            .map(|((class, schema, name), columns)| Touch {
+                class,
+                schema,
+                name,
+                columns,
+            })
             .collect();
         Statement {
             class: self.class,
@@ -150,7 +164,8 @@ impl<'a> Walk<'a> {
 
     /// Touches `schema.name` as a whole under `class`.
     fn touch_whole(&mut self, class: Class, schema: &str, name: &str) {
-        self.touches.insert((class, schema.to_owned(), name.to_owned()), Columns::Whole);
+        self.touches
+            .insert((class, schema.to_owned(), name.to_owned()), Columns::Whole);
     }
 
     /// [`Walk::touch_whole`] of a relation of the snapshot.
@@ -160,7 +175,10 @@ impl<'a> Walk<'a> {
 
     /// Records a setting; a value of `None` is RESET, DEFAULT or a read.
     fn setting(&mut self, name: &str, value: Option<String>) {
-        self.settings.push(Setting { name: name.to_ascii_lowercase(), value });
+        self.settings.push(Setting {
+            name: name.to_ascii_lowercase(),
+            value,
+        });
     }
 }
 

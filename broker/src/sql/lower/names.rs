@@ -43,7 +43,11 @@ pub(super) fn kind(node: &NodeEnum) -> String {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             let word: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
             self.0.push_str(&word);
-            if word.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+            if word.len() == text.len() {
+                Ok(())
+            } else {
+                Err(fmt::Error)
+            }
         }
     }
     let mut head = Head(String::new());
@@ -62,7 +66,15 @@ pub(super) struct Range<'t> {
 impl<'a> Walk<'a> {
     /// Takes a relation name apart; `None` after recording why it cannot be judged.
     pub(super) fn range<'t>(&mut self, range: Option<&'t nodes::RangeVar>) -> Option<Range<'t>> {
-        let Some(nodes::RangeVar { catalogname, schemaname, relname, inh: _, relpersistence, alias, location: _ }) = range
+        let Some(nodes::RangeVar {
+            catalogname,
+            schemaname,
+            relname,
+            inh: _,
+            relpersistence,
+            alias,
+            location: _,
+        }) = range
         else {
             self.opaque("a statement without its relation");
             return None;
@@ -75,8 +87,16 @@ impl<'a> Walk<'a> {
             self.opaque("temporary objects are not enforced yet");
             return None;
         }
-        let schema = if schemaname.is_empty() { None } else { Some(schemaname.as_str()) };
-        Some(Range { schema, name: relname, alias: alias.as_ref() })
+        let schema = if schemaname.is_empty() {
+            None
+        } else {
+            Some(schemaname.as_str())
+        };
+        Some(Range {
+            schema,
+            name: relname,
+            alias: alias.as_ref(),
+        })
     }
 
     fn look_up(&self, schema: Option<&str>, name: &str) -> Option<&'a Relation> {
@@ -133,7 +153,10 @@ impl<'a> Walk<'a> {
         if let Some(relation) = self.look_up(schema, name) {
             return Some(Target::Known(relation));
         }
-        self.landing(schema).map(|schema| Target::New { schema, name: name.to_owned() })
+        self.landing(schema).map(|schema| Target::New {
+            schema,
+            name: name.to_owned(),
+        })
     }
 
     /// The schema in which something new lands.
@@ -150,7 +173,10 @@ impl<'a> Walk<'a> {
         if relation.kind != RelationKind::Index {
             return Some(relation);
         }
-        let owner = relation.owner_table.as_ref().and_then(|(schema, name)| self.snapshot.relation(schema, name));
+        let owner = relation
+            .owner_table
+            .as_ref()
+            .and_then(|(schema, name)| self.snapshot.relation(schema, name));
         if owner.is_none() {
             self.opaque(format!("the table of index \"{}\" is not known", relation.name));
         }
@@ -162,10 +188,17 @@ impl<'a> Walk<'a> {
         match strings(names).as_deref() {
             Some([name]) => self.unqualified_function(name),
             Some([schema, name]) => {
-                if self.snapshot.functions.get(*name).is_some_and(|holders| holders.iter().any(|held| held == schema)) {
+                if self
+                    .snapshot
+                    .functions
+                    .get(*name)
+                    .is_some_and(|holders| holders.iter().any(|held| held == schema))
+                {
                     self.calls(schema, name);
                 } else {
-                    self.opaque(format!("function {schema:?}.{name:?} does not exist in the live schema"));
+                    self.opaque(format!(
+                        "function {schema:?}.{name:?} does not exist in the live schema"
+                    ));
                 }
             }
             _ => self.opaque("a function named with its database"),
@@ -197,7 +230,10 @@ impl<'a> Walk<'a> {
         if schema != "pg_catalog" || !functions::is_safe(name) {
             self.changes();
         }
-        self.functions.insert(FunctionName { schema: schema.to_owned(), name: name.to_owned() });
+        self.functions.insert(FunctionName {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+        });
     }
 
     /// A field of a value whose fields are not known: where a function of that name exists, it may be called.
@@ -221,7 +257,12 @@ impl<'a> Walk<'a> {
         let Some(holders) = self.snapshot.user_operators.get(name) else {
             return;
         };
-        for schema in self.snapshot.search_path.iter().filter(|schema| holders.contains(schema)) {
+        for schema in self
+            .snapshot
+            .search_path
+            .iter()
+            .filter(|schema| holders.contains(schema))
+        {
             self.calls(schema, name);
         }
     }
@@ -260,10 +301,18 @@ impl<'a> Walk<'a> {
     fn resolve_type(&mut self, schema: Option<&str>, name: &str) -> Option<(String, String)> {
         // `_text` is the array of `text`.
         let element = name.strip_prefix('_').filter(|element| !element.is_empty());
-        let holders = self.snapshot.types.get(name).or_else(|| self.snapshot.types.get(element?));
+        let holders = self
+            .snapshot
+            .types
+            .get(name)
+            .or_else(|| self.snapshot.types.get(element?));
         let found = holders.and_then(|holders| match schema {
             Some(schema) => holders.iter().find(|holder| *holder == schema),
-            None => self.snapshot.search_path.iter().find(|on_path| holders.contains(on_path)),
+            None => self
+                .snapshot
+                .search_path
+                .iter()
+                .find(|on_path| holders.contains(on_path)),
         });
         match found.map(String::as_str) {
             None => {

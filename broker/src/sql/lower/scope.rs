@@ -49,7 +49,11 @@ pub(super) struct Level<'a> {
 
 impl<'a> Level<'a> {
     fn visible(&self) -> &[Item<'a>] {
-        if self.hidden { &[] } else { self.items.get(self.from..).unwrap_or_default() }
+        if self.hidden {
+            &[]
+        } else {
+            self.items.get(self.from..).unwrap_or_default()
+        }
     }
 }
 
@@ -71,7 +75,13 @@ pub(super) struct Output {
 impl Output {
     /// Columns by name.
     pub(super) fn columns<'a>(&self) -> Vec<Column<'a>> {
-        self.names.iter().map(|name| Column { name: Cow::Owned(name.clone()), base: None }).collect()
+        self.names
+            .iter()
+            .map(|name| Column {
+                name: Cow::Owned(name.clone()),
+                base: None,
+            })
+            .collect()
     }
 
     /// Puts the names of a column list over the first columns.
@@ -88,8 +98,14 @@ impl Output {
 impl<'a> Item<'a> {
     /// A relation of the snapshot under its own name or an alias.
     pub(super) fn relation(relation: &'a Relation, alias: Option<&'a str>) -> Self {
-        let columns =
-            relation.columns.iter().map(|name| Column { name: Cow::Borrowed(name), base: Some((relation, name)) }).collect();
+        let columns = relation
+            .columns
+            .iter()
+            .map(|name| Column {
+                name: Cow::Borrowed(name),
+                base: Some((relation, name)),
+            })
+            .collect();
         Self {
             name: Cow::Borrowed(alias.unwrap_or(&relation.name)),
             schema: if alias.is_some() { None } else { Some(&relation.schema) },
@@ -117,19 +133,30 @@ impl<'a> Item<'a> {
         for (at, name) in names.iter().enumerate() {
             match self.columns.get_mut(at) {
                 Some(column) => column.name = Cow::Owned((*name).to_owned()),
-                None => self.columns.push(Column { name: Cow::Owned((*name).to_owned()), base: None }),
+                None => self.columns.push(Column {
+                    name: Cow::Owned((*name).to_owned()),
+                    base: None,
+                }),
             }
         }
     }
 
     /// The columns that `name` can mean here: several under a join's alias.
     fn find(&self, name: &str) -> Vec<Column<'a>> {
-        let listed: Vec<Column<'a>> = self.columns.iter().filter(|column| column.name == name).cloned().collect();
+        let listed: Vec<Column<'a>> = self
+            .columns
+            .iter()
+            .filter(|column| column.name == name)
+            .cloned()
+            .collect();
         if listed.is_empty()
             && let [relation] = self.relations.as_slice()
             && let Some(system) = SYSTEM_COLUMNS.iter().find(|system| **system == name)
         {
-            return vec![Column { name: Cow::Borrowed(system), base: Some((relation, system)) }];
+            return vec![Column {
+                name: Cow::Borrowed(system),
+                base: Some((relation, system)),
+            }];
         }
         listed
     }
@@ -196,7 +223,12 @@ impl<'a> Walk<'a> {
             self.read_columns(&found);
             return;
         }
-        let whole = self.levels.iter().rev().find_map(|level| level.visible().iter().find(|item| item.name == name)).cloned();
+        let whole = self
+            .levels
+            .iter()
+            .rev()
+            .find_map(|level| level.visible().iter().find(|item| item.name == name))
+            .cloned();
         match whole {
             Some(item) => self.read_whole(&item),
             None if maybe => {}
@@ -206,18 +238,26 @@ impl<'a> Walk<'a> {
 
     /// True when `name` is a column of the innermost scope.
     pub(super) fn is_local_column(&self, name: &str) -> bool {
-        self.levels.last().is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+        self.levels
+            .last()
+            .is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// True when `name` is a column of any scope.
     fn is_column(&self, name: &str) -> bool {
-        self.levels.iter().any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+        self.levels
+            .iter()
+            .any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// The nearest item that `[schema.]name` means.
     fn item(&self, schema: Option<&str>, name: &str) -> Option<Item<'a>> {
         let fits = |item: &&Item<'a>| item.name == name && (schema.is_none() || item.schema == schema);
-        self.levels.iter().rev().find_map(|level| level.visible().iter().find(fits)).cloned()
+        self.levels
+            .iter()
+            .rev()
+            .find_map(|level| level.visible().iter().find(fits))
+            .cloned()
     }
 
     /// `alias.column` or `schema.table.column`.
@@ -253,14 +293,21 @@ impl<'a> Walk<'a> {
             Some(item) => self.expand_items(&[item]),
             None => {
                 self.opaque(format!("{alias:?} is nothing in FROM"));
-                Output { names: Vec::new(), open: true }
+                Output {
+                    names: Vec::new(),
+                    open: true,
+                }
             }
         }
     }
 
     /// `*` as a list of columns.
     pub(super) fn expand_all(&mut self) -> Output {
-        let items: Vec<Item<'a>> = self.levels.last().map(|level| level.visible().to_vec()).unwrap_or_default();
+        let items: Vec<Item<'a>> = self
+            .levels
+            .last()
+            .map(|level| level.visible().to_vec())
+            .unwrap_or_default();
         if items.is_empty() {
             self.opaque("\"*\" without FROM");
         }

@@ -4,9 +4,9 @@ use super::Walk;
 use super::names::{kind, string, strings};
 use super::scope::{Cte, Output};
 use super::{label, scope::Item};
+use crate::sql::Class;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, SetOperation};
-use crate::sql::Class;
 
 impl<'a> Walk<'a> {
     /// Anything that stands where a query may stand: in brackets, in WITH, behind EXPLAIN, PREPARE, DECLARE, COPY.
@@ -19,7 +19,10 @@ impl<'a> Walk<'a> {
             Some(NodeEnum::MergeStmt(merge)) => self.merge(merge),
             other => {
                 self.opaque(format!("{} as a query", other.as_ref().map_or_else(String::new, kind)));
-                Output { names: Vec::new(), open: true }
+                Output {
+                    names: Vec::new(),
+                    open: true,
+                }
             }
         }
     }
@@ -68,7 +71,11 @@ impl<'a> Walk<'a> {
                 self.ordered(distinct_clause, &output);
                 output
             }
-            (Ok(SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept), Some(left), Some(right)) => {
+            (
+                Ok(SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept),
+                Some(left),
+                Some(right),
+            ) => {
                 let output = self.select(left);
                 self.select(right);
                 output
@@ -131,7 +138,10 @@ impl<'a> Walk<'a> {
             Some([schema, alias]) => self.expand(Some(schema), alias),
             _ => {
                 self.opaque("\"*\" of a name with its database");
-                Output { names: Vec::new(), open: true }
+                Output {
+                    names: Vec::new(),
+                    open: true,
+                }
             }
         }
     }
@@ -144,7 +154,12 @@ impl<'a> Walk<'a> {
                 self.opaque("a target of an unknown kind");
                 continue;
             };
-            let nodes::ResTarget { name: _, indirection, val, location: _ } = &**target;
+            let nodes::ResTarget {
+                name: _,
+                indirection,
+                val,
+                location: _,
+            } = &**target;
             self.subscripts(indirection);
             let Some(value) = val.as_deref() else {
                 self.opaque("a target without a value");
@@ -174,7 +189,13 @@ impl<'a> Walk<'a> {
     fn ordered(&mut self, list: &[Node], output: &Output) {
         for node in list {
             if let Some(NodeEnum::SortBy(sort)) = &node.node {
-                let nodes::SortBy { node, sortby_dir: _, sortby_nulls: _, use_op, location: _ } = &**sort;
+                let nodes::SortBy {
+                    node,
+                    sortby_dir: _,
+                    sortby_nulls: _,
+                    use_op,
+                    location: _,
+                } = &**sort;
                 self.operator(use_op);
                 if let Some(node) = node {
                     self.ordered_one(node, output);
@@ -197,7 +218,11 @@ impl<'a> Walk<'a> {
         for node in list {
             match &node.node {
                 Some(NodeEnum::GroupingSet(set)) => {
-                    let nodes::GroupingSet { kind: _, content, location: _ } = set;
+                    let nodes::GroupingSet {
+                        kind: _,
+                        content,
+                        location: _,
+                    } = set;
                     self.group(content, output);
                 }
                 _ => match bare_name(node) {
@@ -219,7 +244,11 @@ impl<'a> Walk<'a> {
 
     /// FOR UPDATE and its kin: PostgreSQL asks for the right to update what is locked.
     fn lock_rows(&mut self, node: &Node) {
-        let Some(NodeEnum::LockingClause(nodes::LockingClause { locked_rels, strength: _, wait_policy: _ })) = &node.node
+        let Some(NodeEnum::LockingClause(nodes::LockingClause {
+            locked_rels,
+            strength: _,
+            wait_policy: _,
+        })) = &node.node
         else {
             self.opaque("a locking clause of an unknown kind");
             return;
@@ -231,7 +260,9 @@ impl<'a> Walk<'a> {
             let mut locked = Vec::new();
             for node in locked_rels {
                 let named = match &node.node {
-                    Some(NodeEnum::RangeVar(range)) => self.items().iter().find(|item| item.name == range.relname).cloned(),
+                    Some(NodeEnum::RangeVar(range)) => {
+                        self.items().iter().find(|item| item.name == range.relname).cloned()
+                    }
                     _ => None,
                 };
                 match named {
@@ -248,7 +279,12 @@ impl<'a> Walk<'a> {
 
     /// WITH: every CTE in turn; the caller takes them out of scope again.
     pub(super) fn with(&mut self, with: Option<&nodes::WithClause>) {
-        let Some(nodes::WithClause { ctes, recursive, location: _ }) = with else {
+        let Some(nodes::WithClause {
+            ctes,
+            recursive,
+            location: _,
+        }) = with
+        else {
             return;
         };
         let first = self.ctes.len();
@@ -324,9 +360,14 @@ impl<'a> Walk<'a> {
             self.plain_operator("<>");
             self.maybe(cycle_mark_value.as_deref());
             self.maybe(cycle_mark_default.as_deref());
-            output.names.extend([cycle_mark_column.clone(), cycle_path_column.clone()]);
+            output
+                .names
+                .extend([cycle_mark_column.clone(), cycle_path_column.clone()]);
         }
-        Cte { name: ctename.clone(), output }
+        Cte {
+            name: ctename.clone(),
+            output,
+        }
     }
 }
 
@@ -337,9 +378,15 @@ fn forward(cte: &nodes::CommonTableExpr) -> Cte {
         _ => None,
     };
     let plain = cte.search_clause.is_none() && cte.cycle_clause.is_none();
-    let mut output = Output { open: known.is_none() || !plain, names: known.unwrap_or_default() };
+    let mut output = Output {
+        open: known.is_none() || !plain,
+        names: known.unwrap_or_default(),
+    };
     output.rename(&strings(&cte.aliascolnames).unwrap_or_default());
-    Cte { name: cte.ctename.clone(), output }
+    Cte {
+        name: cte.ctename.clone(),
+        output,
+    }
 }
 
 /// The name, when an expression is nothing but an unqualified one.

@@ -7,7 +7,14 @@ use crate::sql::{Barrier, Class, Names};
 
 impl Walk<'_> {
     pub(super) fn transaction(&mut self, transaction: &nodes::TransactionStmt) {
-        let nodes::TransactionStmt { kind, options, savepoint_name: _, gid: _, chain: _, location: _ } = transaction;
+        let nodes::TransactionStmt {
+            kind,
+            options,
+            savepoint_name: _,
+            gid: _,
+            chain: _,
+            location: _,
+        } = transaction;
         self.class = Class::Transaction;
         match TransactionStmtKind::try_from(*kind) {
             Ok(
@@ -63,7 +70,14 @@ impl Walk<'_> {
     }
 
     pub(super) fn set(&mut self, set: &nodes::VariableSetStmt) {
-        let nodes::VariableSetStmt { kind, name, args, jumble_args: _, is_local: _, location: _ } = set;
+        let nodes::VariableSetStmt {
+            kind,
+            name,
+            args,
+            jumble_args: _,
+            is_local: _,
+            location: _,
+        } = set;
         self.class = Class::Set;
         match VariableSetKind::try_from(*kind) {
             Ok(VariableSetKind::VarSetValue) => {
@@ -93,8 +107,18 @@ impl Walk<'_> {
                 Some(NodeEnum::DefElem(option))
                     if matches!(
                         option.defname.as_str(),
-                        "analyze" | "verbose" | "costs" | "settings" | "generic_plan" | "buffers" | "serialize" | "wal"
-                            | "timing" | "summary" | "memory" | "format"
+                        "analyze"
+                            | "verbose"
+                            | "costs"
+                            | "settings"
+                            | "generic_plan"
+                            | "buffers"
+                            | "serialize"
+                            | "wal"
+                            | "timing"
+                            | "summary"
+                            | "memory"
+                            | "format"
                     ) => {}
                 _ => self.opaque("an EXPLAIN option of an unknown kind"),
             }
@@ -152,13 +176,21 @@ impl Walk<'_> {
     }
 
     pub(super) fn deallocate(&mut self, deallocate: &nodes::DeallocateStmt) {
-        let nodes::DeallocateStmt { name, isall, location: _ } = deallocate;
+        let nodes::DeallocateStmt {
+            name,
+            isall,
+            location: _,
+        } = deallocate;
         self.class = Class::Prepare;
         self.names = Names::Deallocate(if *isall { None } else { Some(name.clone()) });
     }
 
     pub(super) fn declare(&mut self, declare: &nodes::DeclareCursorStmt) {
-        let nodes::DeclareCursorStmt { portalname, options: _, query } = declare;
+        let nodes::DeclareCursorStmt {
+            portalname,
+            options: _,
+            query,
+        } = declare;
         match query {
             Some(query) => self.wrapped(query),
             None => self.opaque("DECLARE of nothing"),
@@ -168,7 +200,12 @@ impl Walk<'_> {
     }
 
     pub(super) fn fetch(&mut self, fetch: &nodes::FetchStmt) {
-        let nodes::FetchStmt { direction: _, how_many: _, portalname, ismove: _ } = fetch;
+        let nodes::FetchStmt {
+            direction: _,
+            how_many: _,
+            portalname,
+            ismove: _,
+        } = fetch;
         self.close(portalname);
     }
 
@@ -179,7 +216,11 @@ impl Walk<'_> {
     }
 
     pub(super) fn lock(&mut self, lock: &nodes::LockStmt) {
-        let nodes::LockStmt { relations, mode: _, nowait: _ } = lock;
+        let nodes::LockStmt {
+            relations,
+            mode: _,
+            nowait: _,
+        } = lock;
         self.class = Class::Lock;
         self.changes();
         for node in relations {
@@ -193,7 +234,11 @@ impl Walk<'_> {
     }
 
     pub(super) fn vacuum(&mut self, vacuum: &nodes::VacuumStmt) {
-        let nodes::VacuumStmt { options: _, rels, is_vacuumcmd: _ } = vacuum;
+        let nodes::VacuumStmt {
+            options: _,
+            rels,
+            is_vacuumcmd: _,
+        } = vacuum;
         self.class = Class::Maintain;
         self.changes();
         if rels.is_empty() {
@@ -201,7 +246,11 @@ impl Walk<'_> {
         }
         for node in rels {
             match &node.node {
-                Some(NodeEnum::VacuumRelation(nodes::VacuumRelation { relation, oid: _, va_cols: _ })) => {
+                Some(NodeEnum::VacuumRelation(nodes::VacuumRelation {
+                    relation,
+                    oid: _,
+                    va_cols: _,
+                })) => {
                     self.touch_target(Class::Maintain, relation.as_ref(), false);
                 }
                 _ => self.opaque("VACUUM of an unknown kind"),
@@ -210,7 +259,12 @@ impl Walk<'_> {
     }
 
     pub(super) fn reindex(&mut self, reindex: &nodes::ReindexStmt) {
-        let nodes::ReindexStmt { kind, relation, name: _, params: _ } = reindex;
+        let nodes::ReindexStmt {
+            kind,
+            relation,
+            name: _,
+            params: _,
+        } = reindex;
         self.class = Class::Maintain;
         self.changes();
         match ReindexObjectType::try_from(*kind) {
@@ -222,14 +276,22 @@ impl Walk<'_> {
     }
 
     pub(super) fn cluster(&mut self, cluster: &nodes::ClusterStmt) {
-        let nodes::ClusterStmt { relation, indexname: _, params: _ } = cluster;
+        let nodes::ClusterStmt {
+            relation,
+            indexname: _,
+            params: _,
+        } = cluster;
         self.class = Class::Maintain;
         self.changes();
         self.touch_target(Class::Maintain, relation.as_ref(), false);
     }
 
     pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
-        let nodes::RefreshMatViewStmt { concurrent: _, skip_data: _, relation } = refresh;
+        let nodes::RefreshMatViewStmt {
+            concurrent: _,
+            skip_data: _,
+            relation,
+        } = refresh;
         self.class = Class::Refresh;
         self.changes();
         self.touch_target(Class::Refresh, relation.as_ref(), false);
@@ -239,7 +301,11 @@ impl Walk<'_> {
 /// A constant of a SET or of a transaction mode, as text.
 fn constant(node: &Node) -> Option<String> {
     match &node.node {
-        Some(NodeEnum::AConst(nodes::AConst { isnull: false, location: _, val })) => match val.as_ref()? {
+        Some(NodeEnum::AConst(nodes::AConst {
+            isnull: false,
+            location: _,
+            val,
+        })) => match val.as_ref()? {
             nodes::a_const::Val::Ival(nodes::Integer { ival }) => Some(ival.to_string()),
             nodes::a_const::Val::Fval(nodes::Float { fval }) => Some(fval.clone()),
             nodes::a_const::Val::Boolval(nodes::Boolean { boolval }) => Some(boolval.to_string()),

@@ -47,7 +47,10 @@ impl Walk<'_> {
     fn session_statement(&mut self, statement: &NodeEnum) {
         match statement {
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
-            NodeEnum::ConstraintsSetStmt(nodes::ConstraintsSetStmt { constraints: _, deferred: _ }) => {
+            NodeEnum::ConstraintsSetStmt(nodes::ConstraintsSetStmt {
+                constraints: _,
+                deferred: _,
+            }) => {
                 self.class = Class::Transaction;
             }
             NodeEnum::VariableSetStmt(set) => self.set(set),
@@ -64,7 +67,11 @@ impl Walk<'_> {
             NodeEnum::ClosePortalStmt(nodes::ClosePortalStmt { portalname }) => self.close(portalname),
             NodeEnum::ListenStmt(nodes::ListenStmt { conditionname: _ })
             | NodeEnum::UnlistenStmt(nodes::UnlistenStmt { conditionname: _ }) => self.class = Class::Listen,
-            NodeEnum::NotifyStmt(nodes::NotifyStmt { conditionname: _, payload: _, payload_location: _ }) => {
+            NodeEnum::NotifyStmt(nodes::NotifyStmt {
+                conditionname: _,
+                payload: _,
+                payload_location: _,
+            }) => {
                 self.class = Class::Notify;
                 self.changes();
             }

@@ -15,7 +15,12 @@ fn touches(statement: &Statement) -> String {
             Columns::Named(columns) => columns.join(" "),
         };
         let separator = if text.is_empty() { "" } else { ", " };
-        write!(text, "{separator}{} {}.{}({columns})", touch.class, touch.schema, touch.name).unwrap();
+        write!(
+            text,
+            "{separator}{} {}.{}({columns})",
+            touch.class, touch.schema, touch.name
+        )
+        .unwrap();
     }
     text
 }
@@ -41,14 +46,20 @@ fn sees(sql: &str, expected: &str) {
 #[track_caller]
 fn is_opaque(sql: &str, reason: &str) {
     let statement = one(sql);
-    assert!(statement.opaque.iter().any(|opaque| opaque.contains(reason)), "{sql}: {:?}", statement.opaque);
+    assert!(
+        statement.opaque.iter().any(|opaque| opaque.contains(reason)),
+        "{sql}: {:?}",
+        statement.opaque
+    );
 }
-
 
 #[test]
 fn reads_name_their_columns() {
     sees("SELECT 1", "");
-    sees("SELECT id, amount FROM orders WHERE note = 'x'", "select public.orders(amount id note)");
+    sees(
+        "SELECT id, amount FROM orders WHERE note = 'x'",
+        "select public.orders(amount id note)",
+    );
     sees("SELECT count(*) FROM customers", "select public.customers()");
     sees("SELECT * FROM scratch", "select public.scratch(id n v)");
     sees("SELECT s.* FROM scratch s", "select public.scratch(id n v)");
@@ -56,10 +67,19 @@ fn reads_name_their_columns() {
     sees("SELECT public.orders.id FROM public.orders", "select public.orders(id)");
     sees("SELECT b FROM scratch AS s(a, b)", "select public.scratch(v)");
     sees("SELECT ctid, xmin FROM orders", "select public.orders(ctid xmin)");
-    sees("SELECT \"id\" FROM \"orders\" o WHERE o.AMOUNT > 1", "select public.orders(amount id)");
-    sees("SELECT id FROM ONLY orders TABLESAMPLE system (10)", "select public.orders(id)");
+    sees(
+        "SELECT \"id\" FROM \"orders\" o WHERE o.AMOUNT > 1",
+        "select public.orders(amount id)",
+    );
+    sees(
+        "SELECT id FROM ONLY orders TABLESAMPLE system (10)",
+        "select public.orders(id)",
+    );
     sees("SELECT relname FROM pg_class", "select pg_catalog.pg_class(relname)");
-    sees("SELECT table_name FROM information_schema.tables", "select information_schema.tables(table_name)");
+    sees(
+        "SELECT table_name FROM information_schema.tables",
+        "select information_schema.tables(table_name)",
+    );
 }
 
 #[test]
@@ -75,10 +95,19 @@ fn whole_rows_are_whole() {
     ] {
         sees(sql, "select public.orders(*)");
     }
-    sees("SELECT ROW(o.*) FROM orders o", "select public.orders(amount customer_id id note)");
+    sees(
+        "SELECT ROW(o.*) FROM orders o",
+        "select public.orders(amount customer_id id note)",
+    );
     sees("SELECT (o).note FROM orders o", "select public.orders(note)");
-    sees("SELECT (o).* FROM orders o", "select public.orders(amount customer_id id note)");
-    sees("SELECT j FROM (orders JOIN scratch ON true) AS j", "select public.orders(*), select public.scratch(*)");
+    sees(
+        "SELECT (o).* FROM orders o",
+        "select public.orders(amount customer_id id note)",
+    );
+    sees(
+        "SELECT j FROM (orders JOIN scratch ON true) AS j",
+        "select public.orders(*), select public.scratch(*)",
+    );
 }
 
 #[test]
@@ -96,14 +125,23 @@ fn names_belong_to_the_nearest_scope() {
         "SELECT 1 FROM customers c WHERE EXISTS (SELECT 1 FROM orders WHERE customer_id = c.id)",
         "select public.customers(id), select public.orders(customer_id)",
     );
-    sees("SELECT (SELECT ssn FROM orders LIMIT 1) FROM customers", "select public.customers(ssn), select public.orders()");
+    sees(
+        "SELECT (SELECT ssn FROM orders LIMIT 1) FROM customers",
+        "select public.customers(ssn), select public.orders()",
+    );
     // A function's columns are not all known: the name counts further out as well.
-    sees("SELECT (SELECT ssn FROM unnest(ARRAY[1]) u LIMIT 1) FROM customers", "select public.customers(ssn)");
+    sees(
+        "SELECT (SELECT ssn FROM unnest(ARRAY[1]) u LIMIT 1) FROM customers",
+        "select public.customers(ssn)",
+    );
     sees("SELECT g FROM generate_series(1, 3) g", "");
     sees("SELECT k, v FROM jsonb_each('{}') AS e(k, v)", "");
     sees("SELECT x.a FROM json_to_record('{}') AS x(a int, b text)", "");
     // Only the two sides of a join stand in its ON.
-    is_opaque("SELECT 1 FROM customers c, (orders o JOIN scratch s ON c.ssn = s.v)", "nothing in FROM");
+    is_opaque(
+        "SELECT 1 FROM customers c, (orders o JOIN scratch s ON c.ssn = s.v)",
+        "nothing in FROM",
+    );
     is_opaque("SELECT ssn FROM orders", "belongs to nothing in FROM");
     is_opaque("SELECT 1 FROM orders o, (SELECT o.id) q", "nothing in FROM");
 }
@@ -114,54 +152,108 @@ fn joins_read_what_they_compare() {
         "SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer_id LEFT JOIN scratch s USING (id)",
         "select public.customers(id), select public.orders(customer_id id), select public.scratch(id)",
     );
-    sees("SELECT 1 FROM customers NATURAL JOIN secrets", "select public.customers(id), select public.secrets(id)");
+    sees(
+        "SELECT 1 FROM customers NATURAL JOIN secrets",
+        "select public.customers(id), select public.secrets(id)",
+    );
     sees(
         "SELECT j.token FROM (customers c JOIN secrets s USING (id)) AS j",
         "select public.customers(id), select public.secrets(id token)",
     );
-    is_opaque("SELECT c.id FROM (customers c JOIN secrets s USING (id)) AS j", "nothing in FROM");
+    is_opaque(
+        "SELECT c.id FROM (customers c JOIN secrets s USING (id)) AS j",
+        "nothing in FROM",
+    );
 }
 
 #[test]
 fn order_and_group_name_outputs_as_postgresql_does() {
     sees("SELECT id AS ssn FROM orders ORDER BY ssn", "select public.orders(id)");
-    sees("SELECT name AS ssn FROM customers ORDER BY ssn", "select public.customers(name)");
-    sees("SELECT name AS ssn FROM customers ORDER BY ssn || 'x'", "select public.customers(name ssn)");
+    sees(
+        "SELECT name AS ssn FROM customers ORDER BY ssn",
+        "select public.customers(name)",
+    );
+    sees(
+        "SELECT name AS ssn FROM customers ORDER BY ssn || 'x'",
+        "select public.customers(name ssn)",
+    );
     // GROUP BY prefers the input column.
-    sees("SELECT max(name) AS ssn FROM customers GROUP BY ssn", "select public.customers(name ssn)");
-    sees("SELECT lower(note) AS n, count(*) FROM orders GROUP BY n", "select public.orders(note)");
-    sees("SELECT id FROM orders UNION SELECT id FROM scratch ORDER BY id", "select public.orders(id), select public.scratch(id)");
-    sees("SELECT 1 FROM orders GROUP BY GROUPING SETS ((id), ROLLUP (note))", "select public.orders(id note)");
+    sees(
+        "SELECT max(name) AS ssn FROM customers GROUP BY ssn",
+        "select public.customers(name ssn)",
+    );
+    sees(
+        "SELECT lower(note) AS n, count(*) FROM orders GROUP BY n",
+        "select public.orders(note)",
+    );
+    sees(
+        "SELECT id FROM orders UNION SELECT id FROM scratch ORDER BY id",
+        "select public.orders(id), select public.scratch(id)",
+    );
+    sees(
+        "SELECT 1 FROM orders GROUP BY GROUPING SETS ((id), ROLLUP (note))",
+        "select public.orders(id note)",
+    );
 }
 
 #[test]
 fn ctes_are_lexical() {
-    sees("WITH q AS (SELECT * FROM orders) SELECT q.note FROM q", "select public.orders(amount customer_id id note)");
-    sees("WITH x AS (SELECT * FROM secrets), secrets AS (SELECT 1) SELECT * FROM x", "select public.secrets(id token)");
+    sees(
+        "WITH q AS (SELECT * FROM orders) SELECT q.note FROM q",
+        "select public.orders(amount customer_id id note)",
+    );
+    sees(
+        "WITH x AS (SELECT * FROM secrets), secrets AS (SELECT 1) SELECT * FROM x",
+        "select public.secrets(id token)",
+    );
     sees("WITH secrets AS (SELECT 1 AS id) SELECT id FROM secrets", "");
-    sees("WITH secrets AS (SELECT 1 AS id) SELECT id FROM public.secrets", "select public.secrets(id)");
-    sees("WITH secrets AS (SELECT 1) DELETE FROM secrets", "delete public.secrets()");
-    sees("SELECT 1 FROM (WITH secrets AS (SELECT 1 AS id) SELECT id FROM secrets) q, secrets", "select public.secrets()");
+    sees(
+        "WITH secrets AS (SELECT 1 AS id) SELECT id FROM public.secrets",
+        "select public.secrets(id)",
+    );
+    sees(
+        "WITH secrets AS (SELECT 1) DELETE FROM secrets",
+        "delete public.secrets()",
+    );
+    sees(
+        "SELECT 1 FROM (WITH secrets AS (SELECT 1 AS id) SELECT id FROM secrets) q, secrets",
+        "select public.secrets()",
+    );
     sees(
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 9) SELECT t.n FROM t",
         "",
     );
-    sees("WITH d AS (DELETE FROM orders WHERE id = 1 RETURNING note) SELECT note FROM d", "select public.orders(id note), delete public.orders()");
+    sees(
+        "WITH d AS (DELETE FROM orders WHERE id = 1 RETURNING note) SELECT note FROM d",
+        "select public.orders(id note), delete public.orders()",
+    );
     let statement = one("WITH d AS (DELETE FROM orders RETURNING id) SELECT 1 FROM d");
     assert_eq!((statement.class, statement.effect), (Class::Select, Effect::Change));
-    is_opaque("WITH q AS (SELECT 1 AS a) SELECT q.row_to_json FROM q", "attribute notation");
+    is_opaque(
+        "WITH q AS (SELECT 1 AS a) SELECT q.row_to_json FROM q",
+        "attribute notation",
+    );
     is_opaque("WITH q AS (SELECT 1 AS a) SELECT b FROM q", "belongs to nothing");
 }
 
 #[test]
 fn writes_name_what_they_write_and_what_they_read() {
-    sees("INSERT INTO scratch VALUES (1, 'x', 2)", "insert public.scratch(id n v)");
-    sees("INSERT INTO scratch (v) SELECT token FROM secrets", "select public.secrets(token), insert public.scratch(v)");
+    sees(
+        "INSERT INTO scratch VALUES (1, 'x', 2)",
+        "insert public.scratch(id n v)",
+    );
+    sees(
+        "INSERT INTO scratch (v) SELECT token FROM secrets",
+        "select public.secrets(token), insert public.scratch(v)",
+    );
     sees(
         "INSERT INTO scratch AS s (id, v) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET v = excluded.v || s.v WHERE s.n > 1 RETURNING id",
         "select public.scratch(id n v), insert public.scratch(id v), update public.scratch(v)",
     );
-    sees("UPDATE orders SET note = 'z' WHERE id = 1", "select public.orders(id), update public.orders(note)");
+    sees(
+        "UPDATE orders SET note = 'z' WHERE id = 1",
+        "select public.orders(id), update public.orders(note)",
+    );
     sees(
         "UPDATE scratch SET (v, n) = (SELECT token, 1 FROM secrets) RETURNING *",
         "select public.scratch(id n v), select public.secrets(token), update public.scratch(n v)",
@@ -180,13 +272,22 @@ fn writes_name_what_they_write_and_what_they_read() {
         "select public.scratch(id), select public.secrets(id token), insert public.scratch(id), \
          update public.scratch(v), delete public.scratch(), merge public.scratch(id v)",
     );
-    sees("TRUNCATE scratch, orders RESTART IDENTITY", "truncate public.orders(*), truncate public.scratch(*)");
-    sees("SELECT id FROM orders FOR UPDATE SKIP LOCKED", "select public.orders(id), update public.orders()");
+    sees(
+        "TRUNCATE scratch, orders RESTART IDENTITY",
+        "truncate public.orders(*), truncate public.scratch(*)",
+    );
+    sees(
+        "SELECT id FROM orders FOR UPDATE SKIP LOCKED",
+        "select public.orders(id), update public.orders()",
+    );
     sees(
         "SELECT o.id FROM orders o, customers c FOR SHARE OF o",
         "select public.customers(), select public.orders(id), update public.orders()",
     );
-    sees("SELECT id FROM (SELECT id FROM orders) q FOR UPDATE", "select public.orders(id), update public.orders()");
+    sees(
+        "SELECT id FROM (SELECT id FROM orders) q FOR UPDATE",
+        "select public.orders(id), update public.orders()",
+    );
     is_opaque("TRUNCATE scratch CASCADE", "CASCADE");
     is_opaque("UPDATE orders SET nothing = 1", "is not a column");
     is_opaque("UPDATE orders SET note = 'x' RETURNING old.note", "nothing in FROM");
@@ -194,9 +295,18 @@ fn writes_name_what_they_write_and_what_they_read() {
 
 #[test]
 fn copy_counts_what_comes_in_and_what_goes_out() {
-    sees("COPY audit_log (id, msg) FROM STDIN", "copy-in public.audit_log(id msg)");
-    sees("COPY scratch TO STDOUT (FORMAT csv, HEADER)", "copy-out public.scratch(id n v)");
-    sees("COPY (SELECT note FROM orders) TO STDOUT", "select public.orders(note), copy-out public.orders(note)");
+    sees(
+        "COPY audit_log (id, msg) FROM STDIN",
+        "copy-in public.audit_log(id msg)",
+    );
+    sees(
+        "COPY scratch TO STDOUT (FORMAT csv, HEADER)",
+        "copy-out public.scratch(id n v)",
+    );
+    sees(
+        "COPY (SELECT note FROM orders) TO STDOUT",
+        "select public.orders(note), copy-out public.orders(note)",
+    );
     sees(
         "COPY scratch FROM STDIN WHERE id > 1",
         "select public.scratch(id), copy-in public.scratch(id n v)",
@@ -213,31 +323,73 @@ fn definitions_touch_what_they_make_and_what_they_reach() {
          n numeric(10, 2) DEFAULT 0 CHECK (n > 0))",
         "select public.customers(id), create public.a(*), alter public.customers(*)",
     );
-    sees("CREATE TABLE IF NOT EXISTS app_priv.a (LIKE orders)", "select public.orders(*), create app_priv.a(*)");
-    sees("CREATE TABLE ev (a int) INHERITS (orders)", "create public.ev(*), alter public.orders(*)");
+    sees(
+        "CREATE TABLE IF NOT EXISTS app_priv.a (LIKE orders)",
+        "select public.orders(*), create app_priv.a(*)",
+    );
+    sees(
+        "CREATE TABLE ev (a int) INHERITS (orders)",
+        "create public.ev(*), alter public.orders(*)",
+    );
     sees(
         "CREATE TABLE m25 PARTITION OF metrics FOR VALUES FROM ('2025-01-01') TO (MAXVALUE)",
         "create public.m25(*), alter public.metrics(*)",
     );
-    sees("CREATE TABLE ct AS SELECT note FROM orders", "select public.orders(note), create public.ct(*)");
-    sees("SELECT note INTO si FROM orders", "select public.orders(note), create public.si(*)");
-    sees("CREATE VIEW v AS SELECT token FROM secrets", "select public.secrets(token), create public.v(*)");
-    sees("CREATE INDEX ON orders (id, lower(note)) WHERE amount > 0", "select public.orders(amount note), create public.orders(*)");
+    sees(
+        "CREATE TABLE ct AS SELECT note FROM orders",
+        "select public.orders(note), create public.ct(*)",
+    );
+    sees(
+        "SELECT note INTO si FROM orders",
+        "select public.orders(note), create public.si(*)",
+    );
+    sees(
+        "CREATE VIEW v AS SELECT token FROM secrets",
+        "select public.secrets(token), create public.v(*)",
+    );
+    sees(
+        "CREATE INDEX ON orders (id, lower(note)) WHERE amount > 0",
+        "select public.orders(amount note), create public.orders(*)",
+    );
     sees("CREATE TYPE mood AS ENUM ('a')", "create public.mood(*)");
-    sees("CREATE SEQUENCE s OWNED BY orders.id", "create public.s(*), alter public.orders(*)");
-    sees("ALTER TABLE orders ADD COLUMN x int, ADD CHECK (x > 0)", "alter public.orders(*)");
-    sees("ALTER TABLE orders ALTER amount TYPE text USING note", "select public.orders(note), alter public.orders(*)");
-    sees("ALTER TABLE scratch ATTACH PARTITION secrets DEFAULT", "alter public.scratch(*), alter public.secrets(*)");
-    sees("ALTER TABLE secrets RENAME TO scratch2", "alter public.scratch2(*), alter public.secrets(*)");
+    sees(
+        "CREATE SEQUENCE s OWNED BY orders.id",
+        "create public.s(*), alter public.orders(*)",
+    );
+    sees(
+        "ALTER TABLE orders ADD COLUMN x int, ADD CHECK (x > 0)",
+        "alter public.orders(*)",
+    );
+    sees(
+        "ALTER TABLE orders ALTER amount TYPE text USING note",
+        "select public.orders(note), alter public.orders(*)",
+    );
+    sees(
+        "ALTER TABLE scratch ATTACH PARTITION secrets DEFAULT",
+        "alter public.scratch(*), alter public.secrets(*)",
+    );
+    sees(
+        "ALTER TABLE secrets RENAME TO scratch2",
+        "alter public.scratch2(*), alter public.secrets(*)",
+    );
     sees("ALTER TABLE orders RENAME note TO remark", "alter public.orders(*)");
     sees("ALTER INDEX orders_pkey RENAME TO o", "alter public.orders(*)");
-    sees("DROP TABLE metrics", "drop public.metrics(*), drop public.metrics_2024(*)");
-    sees("DROP TABLE IF EXISTS nothing, app_priv.none", "drop app_priv.none(*), drop public.nothing(*)");
+    sees(
+        "DROP TABLE metrics",
+        "drop public.metrics(*), drop public.metrics_2024(*)",
+    );
+    sees(
+        "DROP TABLE IF EXISTS nothing, app_priv.none",
+        "drop app_priv.none(*), drop public.nothing(*)",
+    );
     sees("DROP INDEX orders_pkey", "drop public.orders(*)");
     sees("COMMENT ON COLUMN orders.note IS 'x'", "comment public.orders(note)");
     sees("VACUUM ANALYZE orders", "maintain public.orders(*)");
     sees("LOCK TABLE orders IN SHARE MODE", "lock public.orders(*)");
-    sees("REFRESH MATERIALIZED VIEW mv_customers", "refresh public.mv_customers(*)");
+    sees(
+        "REFRESH MATERIALIZED VIEW mv_customers",
+        "refresh public.mv_customers(*)",
+    );
     assert_eq!(one("DROP TABLE orders").barrier, Barrier::Schema);
     assert_eq!(one("SELECT note INTO si FROM orders").barrier, Barrier::Schema);
     assert_eq!(one("VACUUM orders").barrier, Barrier::None);
@@ -281,21 +433,42 @@ fn beyond_safe(sql: &str) -> Vec<String> {
 
 #[test]
 fn functions_operators_and_casts_of_others_are_functions() {
-    assert_eq!(beyond_safe("SELECT lower(note), now() FROM orders"), Vec::<String>::new());
-    assert_eq!(beyond_safe("SELECT id FROM orders WHERE id = 1 AND note || 'x' LIKE 'a%'"), Vec::<String>::new());
+    assert_eq!(
+        beyond_safe("SELECT lower(note), now() FROM orders"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT id FROM orders WHERE id = 1 AND note || 'x' LIKE 'a%'"),
+        Vec::<String>::new()
+    );
     assert_eq!(beyond_safe("SELECT get_ssn(1)"), ["public.get_ssn"]);
     assert_eq!(beyond_safe("SELECT id === 'x' FROM orders"), ["public.==="]);
-    assert_eq!(beyond_safe("SELECT id OPERATOR(public.===) 'x' FROM orders"), ["public.==="]);
+    assert_eq!(
+        beyond_safe("SELECT id OPERATOR(public.===) 'x' FROM orders"),
+        ["public.==="]
+    );
     assert_eq!(beyond_safe("SELECT 1::ssnbox"), ["public.ssnbox"]);
     assert_eq!(beyond_safe("SELECT $1::ssnbox"), ["public.ssnbox"]);
-    assert_eq!(beyond_safe("SELECT '(x)'::ssnbox, NULL::ssnbox, ARRAY['(x)']::ssnbox[]"), Vec::<String>::new());
-    assert_eq!(beyond_safe("SELECT '1'::regclass::oid, 'a'::name, '{}'::_text"), Vec::<String>::new());
-    assert_eq!(beyond_safe("SELECT (get_ssn(1)).run_any"), ["public.get_ssn", "public.run_any"]);
-    assert_eq!(beyond_safe("SELECT x.run_any FROM unnest(ARRAY[1]) x"), ["public.run_any"]);
-    assert_eq!(beyond_safe("SELECT pg_sleep(1) FROM orders ORDER BY query_to_xml('', true, true, '')::text"), [
-        "pg_catalog.pg_sleep",
-        "pg_catalog.query_to_xml"
-    ]);
+    assert_eq!(
+        beyond_safe("SELECT '(x)'::ssnbox, NULL::ssnbox, ARRAY['(x)']::ssnbox[]"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT '1'::regclass::oid, 'a'::name, '{}'::_text"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT (get_ssn(1)).run_any"),
+        ["public.get_ssn", "public.run_any"]
+    );
+    assert_eq!(
+        beyond_safe("SELECT x.run_any FROM unnest(ARRAY[1]) x"),
+        ["public.run_any"]
+    );
+    assert_eq!(
+        beyond_safe("SELECT pg_sleep(1) FROM orders ORDER BY query_to_xml('', true, true, '')::text"),
+        ["pg_catalog.pg_sleep", "pg_catalog.query_to_xml"]
+    );
     let mut shadowed = sample::fixture();
     shadowed.functions.get_mut("lower").unwrap().push("public".to_owned());
     let statement = one_with("SELECT lower('x')", &shadowed);
@@ -310,10 +483,21 @@ fn functions_operators_and_casts_of_others_are_functions() {
 
 #[test]
 fn effects_are_read_only_when_everything_is() {
-    for sql in ["SELECT lower(note) FROM orders", "SELECT 1", "SHOW timezone", "EXPLAIN SELECT 1", "BEGIN"] {
+    for sql in [
+        "SELECT lower(note) FROM orders",
+        "SELECT 1",
+        "SHOW timezone",
+        "EXPLAIN SELECT 1",
+        "BEGIN",
+    ] {
         assert_eq!(one(sql).effect, Effect::Read, "{sql}");
     }
-    for sql in ["SELECT nextval('biz_seq')", "SELECT get_ssn(1)", "SELECT id FROM orders FOR UPDATE", "NOTIFY x"] {
+    for sql in [
+        "SELECT nextval('biz_seq')",
+        "SELECT get_ssn(1)",
+        "SELECT id FROM orders FOR UPDATE",
+        "NOTIFY x",
+    ] {
         assert_eq!(one(sql).effect, Effect::Change, "{sql}");
     }
 }
@@ -336,20 +520,32 @@ fn settings_are_found_wherever_they_are_set() {
     assert_eq!(settings("RESET TimeZone"), ["timezone=-"]);
     assert_eq!(settings("RESET ALL"), ["all=-"]);
     assert_eq!(settings("SET ROLE postgres"), ["role=postgres"]);
-    assert_eq!(settings("SET SESSION AUTHORIZATION postgres"), ["session_authorization=postgres"]);
+    assert_eq!(
+        settings("SET SESSION AUTHORIZATION postgres"),
+        ["session_authorization=postgres"]
+    );
     assert_eq!(settings("SET NAMES 'BIG5'"), ["client_encoding=BIG5"]);
     assert_eq!(settings("SET TIME ZONE 'UTC'"), ["timezone=UTC"]);
     assert_eq!(settings("SHOW ALL"), ["all=-"]);
-    assert_eq!(settings("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE NOT DEFERRABLE"), [
-        "transaction_isolation=serializable",
-        "transaction_read_only=off",
-        "transaction_deferrable=off"
-    ]);
-    assert_eq!(settings("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"), ["default_transaction_read_only=on"]);
+    assert_eq!(
+        settings("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE NOT DEFERRABLE"),
+        [
+            "transaction_isolation=serializable",
+            "transaction_read_only=off",
+            "transaction_deferrable=off"
+        ]
+    );
+    assert_eq!(
+        settings("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+        ["default_transaction_read_only=on"]
+    );
     assert_eq!(settings("SELECT set_config('Role', 'none', false)"), ["role=none"]);
     assert_eq!(settings("SELECT set_config('jit', $1, false)"), ["jit=-"]);
     assert_eq!(settings("SELECT current_setting('jit')"), ["jit=-"]);
-    assert_eq!(beyond_safe("SELECT current_setting($1)"), ["pg_catalog.current_setting"]);
+    assert_eq!(
+        beyond_safe("SELECT current_setting($1)"),
+        ["pg_catalog.current_setting"]
+    );
     is_opaque("SELECT set_config('role', $1, false)", "not literals");
     is_opaque("SELECT set_config('jit' || '', 'off', false)", "not literals");
     is_opaque("SELECT set_config('timezone'::varchar(4), 'x', false)", "not literals");
@@ -363,11 +559,17 @@ fn wrappers_count_as_what_they_wrap() {
     assert_eq!((explain.class, explain.effect), (Class::Explain, Effect::Change));
     assert_eq!(touches(&explain), "delete public.secrets()");
     let prepare = one("PREPARE p (int) AS SELECT token FROM secrets WHERE id = $1");
-    assert_eq!((prepare.class, prepare.names), (Class::Prepare, Names::Prepare("p".to_owned())));
+    assert_eq!(
+        (prepare.class, prepare.names),
+        (Class::Prepare, Names::Prepare("p".to_owned()))
+    );
     assert_eq!(one("EXECUTE p (1)").names, Names::Execute("p".to_owned()));
     assert_eq!(one("EXPLAIN EXECUTE p").names, Names::Execute("p".to_owned()));
     assert_eq!(one("DEALLOCATE ALL").names, Names::Deallocate(None));
-    assert_eq!(one("DECLARE c CURSOR FOR SELECT id FROM orders").names, Names::Declare("c".to_owned()));
+    assert_eq!(
+        one("DECLARE c CURSOR FOR SELECT id FROM orders").names,
+        Names::Declare("c".to_owned())
+    );
     assert_eq!(one("FETCH 10 FROM c").names, Names::Cursor("c".to_owned()));
     assert_eq!(one("CLOSE c").names, Names::Cursor("c".to_owned()));
     assert_eq!(one("ROLLBACK TO a").barrier, Barrier::Rollback);
@@ -380,7 +582,10 @@ fn wrappers_count_as_what_they_wrap() {
 fn statements_keep_their_place_in_the_text() {
     let text = "SELECT 'ä';;  SELECT 2 ; ";
     let statements = read(text, &sample::fixture()).unwrap();
-    let parts: Vec<&str> = statements.iter().map(|statement| text[statement.span.clone()].trim()).collect();
+    let parts: Vec<&str> = statements
+        .iter()
+        .map(|statement| text[statement.span.clone()].trim())
+        .collect();
     assert_eq!(parts, ["SELECT 'ä'", "SELECT 2"]);
 }
 
@@ -406,16 +611,30 @@ fn names_resolve_along_the_search_path() {
     let mut snapshot = sample::fixture();
     sample::add_table(&mut snapshot, "app", "orders", &["id", "secret"]);
     snapshot.search_path = ["pg_catalog", "app", "public"].map(str::to_owned).to_vec();
-    assert_eq!(touches(&one_with("SELECT id FROM orders", &snapshot)), "select app.orders(id)");
-    assert_eq!(touches(&one_with("SELECT id FROM public.orders", &snapshot)), "select public.orders(id)");
-    assert_eq!(touches(&one_with("CREATE TABLE n (a int)", &snapshot)), "create app.n(*)");
+    assert_eq!(
+        touches(&one_with("SELECT id FROM orders", &snapshot)),
+        "select app.orders(id)"
+    );
+    assert_eq!(
+        touches(&one_with("SELECT id FROM public.orders", &snapshot)),
+        "select public.orders(id)"
+    );
+    assert_eq!(
+        touches(&one_with("CREATE TABLE n (a int)", &snapshot)),
+        "create app.n(*)"
+    );
     is_opaque("SELECT 1 FROM tpl.public.orders", "its database");
     snapshot.search_path = vec!["pg_catalog".to_owned()];
     assert!(!one_with("CREATE TABLE n (a int)", &snapshot).opaque.is_empty());
 }
 
 /// What the workloads hold on purpose that is not enforced yet.
-const NOT_YET: &[&str] = &["not enforced yet", "OWNER", "AT_ChangeOwner", "set_config with arguments"];
+const NOT_YET: &[&str] = &[
+    "not enforced yet",
+    "OWNER",
+    "AT_ChangeOwner",
+    "set_config with arguments",
+];
 
 #[test]
 fn logged_workloads_are_understood() {
@@ -424,8 +643,11 @@ fn logged_workloads_are_understood() {
         let mut understood = 0;
         for text in corpus(&format!("workload/{file}.sql")).split("\n-- ---\n") {
             for statement in read(text, &snapshot).unwrap_or_else(|error| panic!("{file}: {error:?}: {text}")) {
-                let strange: Vec<_> =
-                    statement.opaque.iter().filter(|reason| !NOT_YET.iter().any(|known| reason.contains(known))).collect();
+                let strange: Vec<_> = statement
+                    .opaque
+                    .iter()
+                    .filter(|reason| !NOT_YET.iter().any(|known| reason.contains(known)))
+                    .collect();
                 assert!(strange.is_empty(), "{file}: {strange:?}: {text}");
                 understood += usize::from(statement.opaque.is_empty());
             }
