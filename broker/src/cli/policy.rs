@@ -200,7 +200,7 @@ fn explain_job(
 }
 
 fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, out: &mut Out) -> Result<bool> {
-    let statements = match sql::lower::read(text, snapshot) {
+    let statements = match sql::read(text, snapshot) {
         Ok(statements) => statements,
         Err(unreadable) => {
             out.toned(Tone::Refused, &judge::denied_unreadable(&unreadable, scope).message())?;

@@ -51,8 +51,7 @@ pub fn wishes(startup: &Startup, scope: &Scope, real_name: &str) -> Result<Wishe
             "database" => {
                 return Err(
                     Complaint::fatal("3D000", format!("this endpoint has no database {value:?}")).hint(format!(
-                        "its only database is {:?}: use the connect string as it was given",
-                        real_name
+                        "its only database is {real_name:?}: use the connect string as it was given"
                     )),
                 );
             }

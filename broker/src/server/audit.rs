@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sha2::{Digest as _, Sha256};
 
 use crate::base::id::RequestId;
 use crate::claims::Claims;
@@ -12,7 +11,7 @@ use crate::decide::MatchedScope;
 use crate::grant::{Audit, AuditFault, EndingKind, Event, Live};
 use crate::ledger::{Minted, Record};
 use crate::record::Recorder;
-use crate::store::Filter;
+use crate::store::{Digest, Filter};
 
 /// The ledger as the control plane writes it.
 #[derive(Debug)]
@@ -116,10 +115,7 @@ fn meant(filter: &Filter) -> String {
 fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope) -> Minted<'a> {
     let claims: &Claims = &grant.claims;
     let text = |value: &'a Option<String>| value.as_deref().map(Into::into);
-    let hash: String = Sha256::digest(claims.jti.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = Digest::of(claims.jti.as_bytes()).to_string();
     Minted {
         grant: grant.id,
         issuer: claims.issuer.as_str().into(),

@@ -2,17 +2,19 @@
 
 mod admission;
 mod audit;
+mod policies;
+mod probes;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
-use futures_util::FutureExt as _;
 use serde::de::IgnoredAny;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,14 +22,14 @@ use tokio_util::task::TaskTracker;
 use self::admission::Desk;
 use self::audit::Book;
 use crate::base::clock::Clock;
-use crate::base::fault::Fault as _;
 use crate::base::secret::random_bytes;
 use crate::catalog::Catalogs;
 use crate::cli::ledger::FOLDER;
 use crate::cli::out::Out;
 use crate::config::{Config, Durability, UpstreamTls};
+use crate::grant::registry::Caps;
 use crate::grant::{Grants, Registry};
-use crate::http::{self, App, Check, Endpoints, IssuerInfo, Probe};
+use crate::http::{self, App, Endpoints, IssuerInfo};
 use crate::issuer::Verifier;
 use crate::ledger::Record;
 use crate::policy::diagnostic;
@@ -46,9 +48,6 @@ use crate::{sweep, telemetry};
 
 /// The whole operator's file: policies are read by `policy`, the rest by `config`.
 pub type Settings = Config<IssuerConfig, IgnoredAny, IgnoredAny>;
-
-/// How often the policies directory is looked at.
-const POLICY_POLL: Duration = Duration::from_secs(5);
 
 /// `hoop-db serve`.
 pub fn run(path: &Path, check: bool, out: &mut Out) -> Result<ExitCode> {
@@ -104,12 +103,8 @@ impl Plan {
     }
 
     fn policies(&self) -> Policies {
-        load_policies(&self.operator, &self.settings.policies)
+        policies::load(&self.operator, &self.settings.policies)
     }
-}
-
-fn load_policies(operator: &Operator, folder: &Path) -> Policies {
-    Policies::load(operator, |file| std::fs::read_to_string(folder.join(file)))
 }
 
 /// A running broker.
@@ -129,66 +124,20 @@ impl Broker {
     /// Starts everything; nothing is served before all of it works.
     pub async fn start(plan: Plan, clock: Clock) -> Result<Self> {
         let settings = &plan.settings;
-        let http = tokio::net::TcpListener::bind(settings.http).await.with_context(|| {
-            format!(
-                "cannot listen for HTTP on {}: is another broker running?",
-                settings.http
-            )
-        })?;
-        let runtimes = std::thread::available_parallelism().map_or(1, usize::from);
-        let listeners = proxy::bind(settings.postgres, runtimes).with_context(|| {
-            format!(
-                "cannot listen for PostgreSQL on {}: is the port taken?",
-                settings.postgres
-            )
-        })?;
-        let postgres = listeners.first().context("no listener")?.local_addr()?;
-        let (state, recorder_clock) = (settings.state.clone(), clock.clone());
-        let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
-            let store = Sqlite::open(&state)?;
-            Ok((store, Recorder::open(&state.join(FOLDER), recorder_clock)?))
-        })
-        .await??;
-        let recorder = Arc::new(recorder);
-        let started = Record::BrokerStarted {
-            version: env!("CARGO_PKG_VERSION").into(),
-            boot: recorder.boot().into(),
-        };
-        recorder.control().write_durably(&started).await?;
-
+        let (http, listeners) = bind(settings).await?;
+        let (address, postgres) = (
+            http.local_addr()?,
+            listeners.first().context("no listener")?.local_addr()?,
+        );
+        let (store, recorder) = open_state(settings, &clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let policies = Arc::new(ArcSwap::from_pointee(plan.policies()));
-        report_policies(&policies.load());
-        let issuers = issuers(settings)?;
-        let infos = issuers.iter().map(info).collect();
+        policies::report(&policies.load());
+
         let metrics = Metrics::new();
-        if let Some(tls) = &settings.tls {
-            metrics
-                .certificate_expires
-                .set(u64::try_from(tls.expires_at.as_second()).unwrap_or_default());
-        }
-        let registry = Arc::new(Registry::new(crate::grant::registry::Caps::default()));
-        let desk = Desk::new(Verifier::new(issuers, clock.clone())?, policies.clone());
-        let book = Counted::new(Book::new(recorder.clone()), metrics.clone());
-        let grants = Arc::new(Grants::new(
-            Arc::new(store),
-            Arc::new(desk),
-            Arc::new(book),
-            registry.clone(),
-            clock.clone(),
-        ));
-        let continued = grants
-            .restore(|row| scope_now(&policies.load(), row))
-            .await
-            .map_err(problem)?;
-        tracing::info!(
-            live = continued.live,
-            expired = continued.expired,
-            changed = continued.changed,
-            "grants taken up"
-        );
+        let registry = Arc::new(Registry::new(Caps::default()));
+        let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
         let controls = Controls::default();
-        let targets = targets(settings)?;
         let (cutter, cuts) = Cutter::new();
         let catalogs = Catalogs::new(controls.clone());
         let front = Arc::new(Front {
@@ -200,30 +149,27 @@ impl Broker {
                 strict: settings.durability == Durability::Strict,
             }),
             registry: registry.clone(),
-            targets,
+            targets: targets(settings)?,
             tls: settings.tls.as_ref().map(data_plane_tls).transpose()?,
             mock_key: random_bytes()?,
         });
-        let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
-        tasks.spawn(cut::run(cuts, controls.clone()));
-        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
-        tasks.spawn(sweep::run(grants.clone(), clock.clone(), stop.clone()));
-        tasks.spawn(stopping(
-            stop.clone(),
-            follow_policies(plan.operator.clone(), settings.policies.clone(), policies),
-        ));
         let app = Arc::new(App {
-            grants,
+            grants: grants.clone(),
             endpoints: endpoints(settings),
-            issuers: infos,
+            issuers: issuers(settings)?.iter().map(info).collect(),
             operator: settings.operator_token.clone(),
             rate: settings.rate,
-            probes: probes(&recorder, &front, &controls, settings, &clock),
+            probes: probes::probes(&recorder, &front, &controls, settings, &clock),
             metrics: Arc::new(render_metrics(metrics, registry)),
             tasks: tasks.clone(),
         });
+        let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
         let tls = settings.tls.as_ref().map(|tls| tls.server(&["http/1.1"])).transpose()?;
-        let address = http.local_addr()?;
+        let follow = policies::follow(plan.operator.clone(), settings.policies.clone(), policies);
+        tasks.spawn(cut::run(cuts, controls));
+        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
+        tasks.spawn(stopping(stop.clone(), follow));
+        tasks.spawn(sweep::run(grants, clock, stop.clone()));
         tasks.spawn(http::serve(http, tls, http::router(&app), stop.clone()));
         Ok(Self {
             http: address,
@@ -258,10 +204,11 @@ impl Broker {
             boot: self.recorder.boot().into(),
         };
         self.recorder.control().write_durably(&stopped).await?;
-        match Arc::try_unwrap(self.recorder) {
-            Ok(recorder) => tokio::task::spawn_blocking(move || recorder.close()).await??,
+        if let Ok(recorder) = Arc::try_unwrap(self.recorder) {
+            tokio::task::spawn_blocking(move || recorder.close()).await??;
+        } else {
             // Work that outlived the wait above still holds it; the next start takes over what is not chained.
-            Err(_) => tracing::warn!("the ledger is left to the next start to close"),
+            tracing::warn!("the ledger is left to the next start to close");
         }
         Ok(())
     }
@@ -274,8 +221,74 @@ async fn stopping(stop: CancellationToken, work: impl Future<Output = ()>) {
     }
 }
 
-fn problem(problem: crate::grant::Problem) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", problem.code, problem.detail)
+/// Both ports, before anything else is touched: a second broker ends here.
+async fn bind(settings: &Settings) -> Result<(TcpListener, Vec<std::net::TcpListener>)> {
+    let http = TcpListener::bind(settings.http).await.with_context(|| {
+        format!(
+            "cannot listen for HTTP on {}: is another broker running?",
+            settings.http
+        )
+    })?;
+    let runtimes = std::thread::available_parallelism().map_or(1, usize::from);
+    let listeners = proxy::bind(settings.postgres, runtimes).with_context(|| {
+        format!(
+            "cannot listen for PostgreSQL on {}: is the port taken?",
+            settings.postgres
+        )
+    })?;
+    Ok((http, listeners))
+}
+
+/// The store and the ledger, and the ledger's first record.
+async fn open_state(settings: &Settings, clock: &Clock) -> Result<(Sqlite, Arc<Recorder>)> {
+    let (state, clock) = (settings.state.clone(), clock.clone());
+    let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
+        let store = Sqlite::open(&state)?;
+        Ok((store, Recorder::open(&state.join(FOLDER), clock)?))
+    })
+    .await??;
+    let started = Record::BrokerStarted {
+        version: env!("CARGO_PKG_VERSION").into(),
+        boot: recorder.boot().into(),
+    };
+    recorder.control().write_durably(&started).await?;
+    Ok((store, Arc::new(recorder)))
+}
+
+/// The grants, those of the last process included as far as their policy still stands.
+async fn take_up_grants(
+    settings: &Settings,
+    store: Sqlite,
+    recorder: &Arc<Recorder>,
+    policies: &Arc<ArcSwap<Policies>>,
+    metrics: &Metrics,
+    registry: &Arc<Registry>,
+    clock: &Clock,
+) -> Result<Arc<Grants>> {
+    if let Some(tls) = &settings.tls {
+        let ends = u64::try_from(tls.expires_at.as_second()).unwrap_or_default();
+        metrics.certificate_expires.set(ends);
+    }
+    let desk = Desk::new(Verifier::new(issuers(settings)?, clock.clone())?, policies.clone());
+    let book = Counted::new(Book::new(recorder.clone()), metrics.clone());
+    let grants = Grants::new(
+        Arc::new(store),
+        Arc::new(desk),
+        Arc::new(book),
+        registry.clone(),
+        clock.clone(),
+    );
+    let continued = grants
+        .restore(|row| scope_now(&policies.load(), row))
+        .await
+        .map_err(|problem| anyhow::anyhow!("{}: {}", problem.code, problem.detail))?;
+    tracing::info!(
+        live = continued.live,
+        expired = continued.expired,
+        changed = continued.changed,
+        "grants taken up"
+    );
+    Ok(Arc::new(grants))
 }
 
 fn issuers(settings: &Settings) -> Result<Vec<crate::token::Issuer>> {
@@ -368,64 +381,6 @@ fn endpoints(settings: &Settings) -> Endpoints {
     }
 }
 
-fn probes(
-    recorder: &Arc<Recorder>,
-    front: &Arc<Front>,
-    controls: &Controls,
-    settings: &Settings,
-    clock: &Clock,
-) -> Vec<Probe> {
-    let ledger = Arc::downgrade(recorder);
-    let mut probes: Vec<Probe> = vec![Arc::new(move || {
-        let health = ledger.upgrade().map(|recorder| recorder.healthy());
-        let code = match health {
-            Some(Ok(())) => None,
-            Some(Err(fault)) => Some(fault.code().to_owned()),
-            None => Some("stopping".to_owned()),
-        };
-        async move {
-            Check {
-                name: "ledger".into(),
-                ok: code.is_none(),
-                code,
-            }
-        }
-        .boxed()
-    })];
-    if let Some(tls) = &settings.tls {
-        let (expires, clock) = (tls.expires_at, clock.clone());
-        probes.push(Arc::new(move || {
-            let ok = clock.now() < expires;
-            let code = (!ok).then(|| "certificate-expired".to_owned());
-            async move {
-                Check {
-                    name: "tls".into(),
-                    ok,
-                    code,
-                }
-            }
-            .boxed()
-        }));
-    }
-    for target in front.targets.values().cloned() {
-        let controls = controls.clone();
-        probes.push(Arc::new(move || {
-            let (target, controls) = (target.clone(), controls.clone());
-            async move {
-                let answer = controls.get(&target).await;
-                let code = answer.err().map(|fault| fault.code().to_owned());
-                Check {
-                    name: format!("database {}", target.name),
-                    ok: code.is_none(),
-                    code,
-                }
-            }
-            .boxed()
-        }));
-    }
-    probes
-}
-
 fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> String {
     move || {
         metrics
@@ -433,55 +388,5 @@ fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> Str
             .set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
         metrics.sessions_open.set(i64::from(registry.session_count()));
         metrics.render()
-    }
-}
-
-/// Looks at the policies directory and puts a new set in force when a file changed.
-async fn follow_policies(operator: Operator, folder: std::path::PathBuf, policies: Arc<ArcSwap<Policies>>) {
-    let last = Mutex::new(fingerprints(&policies.load()));
-    loop {
-        tokio::time::sleep(POLICY_POLL).await;
-        let (operator, folder) = (operator.clone(), folder.clone());
-        let Ok(loaded) = tokio::task::spawn_blocking(move || load_policies(&operator, &folder)).await else {
-            continue;
-        };
-        let now = fingerprints(&loaded);
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != now {
-            report_policies(&loaded);
-            policies.store(Arc::new(loaded));
-            *last = now;
-        }
-    }
-}
-
-/// What tells one set of policies from another: each repository's file digest.
-fn fingerprints(policies: &Policies) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = policies
-        .repositories()
-        .map(|repository| {
-            let entry = &repository.registration;
-            let sha = repository
-                .policy
-                .as_ref()
-                .map_or_else(ToString::to_string, |compiled| compiled.sha.to_string());
-            (format!("{}:{}", entry.issuer, entry.repository_id), sha)
-        })
-        .collect();
-    all.sort();
-    all
-}
-
-fn report_policies(policies: &Policies) {
-    for repository in policies.repositories() {
-        let name = &repository.registration.name;
-        match &repository.policy {
-            Ok(compiled) => {
-                for found in &compiled.diagnostics {
-                    tracing::warn!(repository = %name, "{}", found.line());
-                }
-            }
-            Err(missing) => tracing::warn!(repository = %name, error = %missing, "no policy"),
-        }
     }
 }

@@ -41,7 +41,7 @@ impl<C> Session<C> {
             }
             let copying = matches!(self.copy, Copy::Open { .. });
             if self.script.is_some() && !copying {
-                if self.step_script()? {
+                if self.step_script() {
                     continue;
                 }
                 break;
@@ -366,7 +366,7 @@ impl<C> Session<C> {
     }
 
     /// The permit of one statement, names of the SQL level resolved.
-    pub(super) fn allowed(&self, statement: &JudgedStatement) -> Result<Permit, Refused> {
+    pub(super) fn allowed(&self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
         let permit = match &statement.decision {
             Decision::Allow(permit) => permit.clone(),
             Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
@@ -375,10 +375,10 @@ impl<C> Session<C> {
             return Ok(permit);
         };
         let Some(prepared) = self.find_prepared(name) else {
-            return Err(Refused {
+            return Err(Box::new(Refused {
                 denial: None,
                 complaint: refusal::unknown_name("26000", "prepared statement", name),
-            });
+            }));
         };
         match self.current(&prepared).statements.first().map(|inner| &inner.decision) {
             Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
@@ -508,11 +508,11 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn by(denial: crate::decide::Denial) -> Self {
-        Self {
+    fn by(denial: crate::decide::Denial) -> Box<Self> {
+        Box::new(Self {
             complaint: refusal::denied(&denial),
             denial: Some(denial),
-        }
+        })
     }
 }
 

@@ -98,7 +98,7 @@ impl DecisionCache {
 
 fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged {
     let version = snapshot.version;
-    match sql::lower::read(text, snapshot) {
+    match sql::read(text, snapshot) {
         Ok(statements) => Judged {
             version,
             statements: statements

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::pending::Expect;
 use super::prepared::Judged;
-use super::{End, Session, refusal};
+use super::{Session, refusal};
 use crate::decide::Decision;
 use crate::sql::{Barrier, Class};
 use crate::wire::frontend;
@@ -63,27 +63,27 @@ impl<C> Session<C> {
     }
 
     /// Goes on with the script once the server has answered everything so far. False when it must wait.
-    pub(super) fn step_script(&mut self) -> Result<bool, End> {
+    pub(super) fn step_script(&mut self) -> bool {
         if !self.pending.is_empty() {
-            return Ok(false);
+            return false;
         }
         if !self.server_skips && self.view_is_behind() {
             self.waiting = true;
-            return Ok(false);
+            return false;
         }
         let Some(script) = &mut self.script else {
-            return Ok(true);
+            return true;
         };
         let next = script.spans.pop_front().filter(|_| !self.server_skips);
         let Some(span) = next else {
             self.script = None;
             self.finish_script();
-            return Ok(true);
+            return true;
         };
         let (text, number) = (script.text.clone(), script.number);
         let statement = text.get(span).unwrap_or_default();
         self.send_step(statement, number);
-        Ok(true)
+        true
     }
 
     fn send_step(&mut self, text: &str, number: u64) {

@@ -43,6 +43,7 @@ pub fn bound(name: &str) -> Option<Bound> {
         "statement_timeout" | "lock_timeout" => Bound::Limited,
         "work_mem" => Bound::Memory,
         // Planner switches.
+        name if name.contains('.') => return None,
         name if name.starts_with("enable_") || name == "jit" || name.starts_with("jit_") && name.ends_with("_cost") => {
             Bound::Any
         }

@@ -60,7 +60,9 @@ pub struct Snapshot {
     pub functions: HashMap<String, Vec<String>>,
     /// Type name → the schemas that hold a type of that name (array types left out).
     pub types: HashMap<String, Vec<String>>,
-    /// Operator name → the schemas other than `pg_catalog` that hold an operator of that name.
+    /// Operator name → the schemas other than `pg_catalog` that hold an operator of that name. Operators of an extension
+    /// are left out: `hstore` or `citext` in `public` would otherwise make every `=` a call that a rule has to name, and
+    /// only a superuser installs them.
     pub user_operators: HashMap<String, Vec<String>>,
 }
 

@@ -7,7 +7,7 @@ use super::Unreadable;
 /// Comments may nest this deep. The scanner's cost grows with the square of it.
 const MAX_COMMENT_DEPTH: usize = 64;
 /// Operator characters in a row. The scanner reads such a run again for every token it takes from it.
-const MAX_OPERATOR_RUN: usize = 512;
+const MAX_OPERATOR_RUN: usize = 256;
 /// Tokens, each counted as often as the parser will copy it (see [`Level::copies`]).
 const MAX_WEIGHT: usize = 2_000_000;
 /// PostgreSQL's NAMEDATALEN - 1.
@@ -174,7 +174,7 @@ pub(super) fn long_names(text: &str, tokens: &[ScanToken]) -> Vec<usize> {
         let name = text.as_bytes().get(start..end).unwrap_or_default();
         let length = match name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")) {
             // A doubled quote is one byte of the name.
-            Some(quoted) => quoted.len() - quoted.iter().filter(|byte| **byte == b'"').count() / 2,
+            Some(quoted) => quoted.len() - quoted.split(|byte| *byte == b'"').skip(1).count() / 2,
             None => name.len(),
         };
         if length > MAX_NAME {

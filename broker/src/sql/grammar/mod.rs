@@ -23,6 +23,8 @@ const SMALL_BYTES: usize = 16 * 1024;
 const SMALL_DEPTH: usize = 20;
 /// The stack of the thread that reads everything else. Untouched pages cost nothing.
 const BIG_STACK: usize = 512 * 1024 * 1024;
+/// Reading a text beyond this can take long: a caller that serves others should do it elsewhere.
+pub const LARGE_BYTES: usize = 64 * 1024;
 /// How many large texts are read at the same time: a megabyte of text can become hundreds of megabytes of tree.
 const LARGE_AT_ONCE: usize = 2;
 
@@ -70,12 +72,15 @@ pub(in crate::sql) fn read<T: Send>(text: &str, walk: impl FnOnce(&Tree) -> T + 
         return Err(Unreadable::Nul);
     }
     bounds::scannable(text)?;
-    if text.len() > SMALL_BYTES {
-        return on_a_big_stack(|| within(text, usize::MAX, walk))?.map_err(|(refusal, _)| refusal);
-    }
-    match within(text, SMALL_DEPTH, walk) {
+    let in_place = if text.len() > SMALL_BYTES {
+        Err((Unreadable::TooDeep, Some(walk)))
+    } else {
+        within(text, SMALL_DEPTH, walk)
+    };
+    match in_place {
         Ok(value) => Ok(value),
         Err((Unreadable::TooDeep, Some(walk))) => {
+            let _turn = (text.len() > LARGE_BYTES).then(Turn::take);
             on_a_big_stack(|| within(text, usize::MAX, walk))?.map_err(|(refusal, _)| refusal)
         }
         Err((refusal, _)) => Err(refusal),
@@ -131,28 +136,39 @@ fn refused(error: pg_query::Error) -> Unreadable {
     }
 }
 
-static LARGE: Mutex<usize> = Mutex::new(0);
-static LARGE_DONE: Condvar = Condvar::new();
+/// The right to read one large text; the others wait.
+struct Turn;
 
-/// Runs `work` on a thread of its own with [`BIG_STACK`], at most [`LARGE_AT_ONCE`] at a time. A panic there is a
-/// refusal here.
+static TURNS_TAKEN: Mutex<usize> = Mutex::new(0);
+static TURN_ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let taken = TURNS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = TURN_ENDED
+            .wait_while(taken, |taken| *taken >= LARGE_AT_ONCE)
+            .unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TURNS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        TURN_ENDED.notify_one();
+    }
+}
+
+/// Runs `work` on a thread of its own with [`BIG_STACK`]. A panic there is a refusal here.
 fn on_a_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
-    let busy = LARGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut busy = LARGE_DONE
-        .wait_while(busy, |busy| *busy >= LARGE_AT_ONCE)
-        .unwrap_or_else(PoisonError::into_inner);
-    *busy += 1;
-    drop(busy);
-    let done = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
             .name("reader".to_owned())
             .stack_size(BIG_STACK);
         let started = reader.spawn_scoped(scope, work).map_err(|_| Unreadable::Crashed)?;
         started.join().map_err(|_| Unreadable::Crashed)
-    });
-    *LARGE.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-    LARGE_DONE.notify_one();
-    done
+    })
 }
 
 #[cfg(test)]

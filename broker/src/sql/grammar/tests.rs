@@ -59,9 +59,9 @@ fn deepest(depth: usize) -> Vec<(&'static str, String)> {
             while high - low > 1 {
                 let middle = usize::midpoint(low, high);
                 if measured(&at(kind, middle).1) <= depth {
-                    low = middle
+                    low = middle;
                 } else {
-                    high = middle
+                    high = middle;
                 }
             }
             at(kind, low)
@@ -82,6 +82,20 @@ fn what_is_read_in_place_needs_less_than_half_of_a_small_thread_s_stack() {
                 .unwrap();
             assert!(read.is_ok(), "{name}: {read:?}");
         });
+    }
+}
+
+#[test]
+fn the_second_reader_is_bounded_too() {
+    let snapshot = sample::fixture();
+    for (name, text) in deepest(200) {
+        let started = Instant::now();
+        assert!(lower::read(&text, &snapshot).is_ok(), "{name}");
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{name}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
@@ -207,6 +221,78 @@ fn what_the_grammar_refuses_is_a_syntax_error() {
         assert!(
             matches!(lower::read(text, &snapshot), Err(Unreadable::Syntax { .. })),
             "{text:?}"
+        );
+    }
+}
+#[test]
+fn resolving_names_has_an_end() {
+    let snapshot = sample::fixture();
+    let stars = (0..60).fold("SELECT id FROM orders".to_owned(), |inner, level| {
+        format!("SELECT *, * FROM ({inner}) q{level}")
+    });
+    let wide = (0..1_600)
+        .map(|number| format!("1 AS c{number}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let names = vec!["id"; 100_000].join(", ");
+    let tables = (0..20_000)
+        .map(|number| format!("orders o{number}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let ctes = (0..20_000)
+        .map(|number| format!("c{number} AS (SELECT 1)"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let bombs = [
+        ("stars", stars),
+        (
+            "wide CTEs",
+            format!(
+                "WITH w AS (SELECT {wide}) SELECT 1 FROM {}",
+                vec!["w"; 200_000].join(", ")
+            ),
+        ),
+        (
+            "names by tables",
+            format!("SELECT 1 FROM {tables} WHERE 1 IN ({names})"),
+        ),
+        (
+            "names by tables, sorted",
+            format!("SELECT 1 FROM {tables} ORDER BY {names}"),
+        ),
+        (
+            "all columns of all tables",
+            format!("SELECT {} FROM {tables}", vec!["*"; 50_000].join(", ")),
+        ),
+        (
+            "CTEs by CTEs",
+            format!("WITH {ctes} SELECT 1 FROM {}", vec!["orders"; 20_000].join(", ")),
+        ),
+        (
+            "locks",
+            format!("SELECT 1 FROM {tables} {}", "FOR UPDATE ".repeat(20_000)),
+        ),
+        ("drops", format!("DROP TABLE {}", vec!["orders"; 100_000].join(", "))),
+        (
+            "fields of joins",
+            format!(
+                "SELECT 1 FROM {}orders{}",
+                "(".repeat(500),
+                " JOIN orders ON true) q".repeat(500)
+            ),
+        ),
+    ];
+    for (name, text) in bombs {
+        let started = Instant::now();
+        let read = lower::read(&text, &snapshot);
+        let refused = read
+            .as_ref()
+            .map_or(true, |statements| statements.iter().any(|one| !one.opaque.is_empty()));
+        assert!(refused || name == "fields of joins", "{name}");
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "{name}: {:?}",
+            started.elapsed()
         );
     }
 }

@@ -254,6 +254,15 @@ impl<'a> Walk<'a> {
                 continue;
             }
             seen.push(parent.oid);
+            if !self.pays(
+                self.snapshot
+                    .relations
+                    .values()
+                    .map(std::collections::BTreeMap::len)
+                    .sum(),
+            ) {
+                return;
+            }
             let children = self
                 .snapshot
                 .relations

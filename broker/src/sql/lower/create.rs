@@ -1,7 +1,7 @@
 //! CREATE: tables, indexes, views, sequences, enums. What an expression, a view or a foreign key reads is judged too.
 
 use super::Walk;
-use super::names::{Range, Target, kind, string, strings};
+use super::names::{Range, kind, option, strings};
 use super::scope::{Column, Item};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, ConstrType, Node, ObjectType, OnCommitAction};
@@ -95,13 +95,11 @@ impl<'a> Walk<'a> {
     }
 
     fn listed_range(&mut self, node: &Node) -> Option<&'a Relation> {
-        match &node.node {
-            Some(NodeEnum::RangeVar(range)) => self.table(Some(range)),
-            _ => {
-                self.opaque("a parent table of an unknown kind");
-                None
-            }
-        }
+        let Some(NodeEnum::RangeVar(range)) = &node.node else {
+            self.opaque("a parent table of an unknown kind");
+            return None;
+        };
+        self.table(Some(range))
     }
 
     fn table_element(&mut self, node: &Node, host: &Host<'_>) {
@@ -309,34 +307,57 @@ impl<'a> Walk<'a> {
     /// Storage parameters: only those that tune.
     pub(super) fn storage(&mut self, options: &[Node]) {
         for node in options {
-            match &node.node {
-                Some(NodeEnum::DefElem(option)) => {
-                    let name = option.defname.as_str();
-                    if !TUNING.contains(&name) && !name.starts_with("autovacuum_") {
-                        self.opaque(format!("storage parameter {name:?}"));
-                    }
-                }
-                _ => self.opaque("a storage parameter of an unknown kind"),
+            match option(node) {
+                Some((name, _)) if TUNING.contains(&name) || name.starts_with("autovacuum_") => {}
+                Some((name, _)) => self.opaque(format!("storage parameter {name:?}")),
+                None => self.opaque("a storage parameter of an unknown kind"),
             }
         }
     }
 
     pub(super) fn create_index(&mut self, index: &nodes::IndexStmt) {
+        let nodes::IndexStmt {
+            idxname: _,
+            relation,
+            access_method: _,
+            table_space,
+            index_params,
+            index_including_params,
+            options,
+            where_clause,
+            exclude_op_names,
+            idxcomment: _,
+            index_oid: _,
+            old_number: _,
+            old_create_subid: _,
+            old_first_relfilelocator_subid: _,
+            unique: _,
+            nulls_not_distinct: _,
+            primary: _,
+            isconstraint: _,
+            iswithoutoverlaps: _,
+            deferrable: _,
+            initdeferred: _,
+            transformed: _,
+            concurrent: _,
+            if_not_exists: _,
+            reset_default_tblspc: _,
+        } = index;
         self.class = Class::Create;
         self.changes_schema();
-        if !index.table_space.is_empty() || !index.exclude_op_names.is_empty() {
+        if !table_space.is_empty() || !exclude_op_names.is_empty() {
             self.opaque("CREATE INDEX with TABLESPACE");
         }
-        self.storage(&index.options);
-        let Some(relation) = self.table(index.relation.as_ref()) else {
+        self.storage(options);
+        let Some(relation) = self.table(relation.as_ref()) else {
             return;
         };
         self.touch_relation(Class::Create, relation);
         self.in_level(|walk| {
             walk.add_item(Item::relation(relation, None));
-            walk.index_elements(&index.index_params, false);
-            walk.index_elements(&index.index_including_params, false);
-            walk.maybe(index.where_clause.as_deref());
+            walk.index_elements(index_params, false);
+            walk.index_elements(index_including_params, false);
+            walk.maybe(where_clause.as_deref());
         });
     }
 
@@ -363,7 +384,7 @@ impl<'a> Walk<'a> {
             }
             self.maybe(expr.as_deref());
             for option in opclassopts {
-                if !matches!(option.node, Some(NodeEnum::DefElem(_))) {
+                if !matches!(&option.node, Some(NodeEnum::DefElem(_))) {
                     self.opaque("an operator class option of an unknown kind");
                 }
             }
@@ -436,114 +457,6 @@ impl<'a> Walk<'a> {
         }
         self.storage(options);
         self.creates(rel.as_ref());
-    }
-
-    pub(super) fn create_sequence(&mut self, create: &nodes::CreateSeqStmt) {
-        let nodes::CreateSeqStmt {
-            sequence,
-            options,
-            owner_id: _,
-            for_identity: _,
-            if_not_exists: _,
-        } = create;
-        self.creates(sequence.as_ref());
-        self.sequence_options(options);
-    }
-
-    /// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns.
-    pub(super) fn sequence_options(&mut self, options: &[Node]) {
-        for node in options {
-            let Some(NodeEnum::DefElem(option)) = &node.node else {
-                self.opaque("a sequence option of an unknown kind");
-                continue;
-            };
-            match option.defname.as_str() {
-                "as" | "cache" | "cycle" | "generated" | "increment" | "maxvalue" | "minvalue" | "restart"
-                | "start" => {}
-                "owned_by" => self.owned_by(option.arg.as_deref()),
-                other => self.opaque(format!("sequence option {other:?}")),
-            }
-        }
-    }
-
-    fn owned_by(&mut self, owner: Option<&Node>) {
-        let names = match owner.map(|node| &node.node) {
-            Some(Some(NodeEnum::List(nodes::List { items }))) => items.as_slice(),
-            _ => &[],
-        };
-        match names {
-            [none] if string(none) == Some("none") => {}
-            [table @ .., _column] => {
-                if let Some(relation) = self.listed(table) {
-                    self.touch_relation(Class::Alter, relation);
-                }
-            }
-            [] => self.opaque("OWNED BY nothing"),
-        }
-    }
-
-    pub(super) fn create_enum(&mut self, create: &nodes::CreateEnumStmt) {
-        let nodes::CreateEnumStmt { type_name, vals: _ } = create;
-        self.touch_type(Class::Create, type_name);
-    }
-
-    /// Touches a type like a relation: `tables:` covers it by its name. Returns its schema.
-    pub(super) fn touch_type(&mut self, class: Class, names: &[Node]) -> Option<String> {
-        self.class = class;
-        self.changes_schema();
-        let (schema, name) = self.pair(names)?;
-        let existing = match (class, schema) {
-            (Class::Create, _) | (_, Some(_)) => None,
-            (_, None) => {
-                let holders = self.snapshot.types.get(name);
-                self.snapshot
-                    .search_path
-                    .iter()
-                    .find(|on_path| holders.is_some_and(|holders| holders.contains(on_path)))
-            }
-        };
-        let schema = match existing {
-            Some(schema) => Some(schema.clone()),
-            None => self.landing(schema),
-        }?;
-        self.touch_whole(class, &schema, name);
-        Some(schema)
-    }
-
-    /// What a statement that alters or drops touches: the relation, or where it would be when it need not exist.
-    pub(super) fn touch_target(
-        &mut self,
-        class: Class,
-        range: Option<&nodes::RangeVar>,
-        optional: bool,
-    ) -> Option<&'a Relation> {
-        let Range { schema, name, alias: _ } = self.range(range)?;
-        self.touch_named(class, schema, name, optional)
-    }
-
-    /// [`Walk::touch_target`] by name. An index counts as its table.
-    pub(super) fn touch_named(
-        &mut self,
-        class: Class,
-        schema: Option<&str>,
-        name: &str,
-        optional: bool,
-    ) -> Option<&'a Relation> {
-        match self.target(schema, name)? {
-            Target::Known(relation) => {
-                let owner = self.owner(relation)?;
-                self.touch_relation(class, owner);
-                Some(owner)
-            }
-            Target::New { schema, name } => {
-                if optional {
-                    self.touch_whole(class, &schema, &name);
-                } else {
-                    self.opaque(format!("relation {name:?} does not exist in the live schema"));
-                }
-                None
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! target counts as a read besides.
 
 use super::Walk;
-use super::names::{Range, alias, string, strings};
+use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
@@ -44,9 +44,10 @@ impl<'a> Walk<'a> {
         if let Some((relation, _)) = &target {
             let columns = self.target_columns(cols, relation);
             let all = relation.columns.iter().map(String::as_str);
-            match columns.is_empty() {
-                true => self.touch(Class::Insert, &relation.schema, &relation.name, all),
-                false => self.touch(Class::Insert, &relation.schema, &relation.name, columns),
+            if columns.is_empty() {
+                self.touch(Class::Insert, &relation.schema, &relation.name, all);
+            } else {
+                self.touch(Class::Insert, &relation.schema, &relation.name, columns);
             }
         }
         // The source does not see the target.
@@ -162,7 +163,7 @@ impl<'a> Walk<'a> {
                 return Output::default();
             };
             walk.add_item(item);
-            walk.from_list(from_clause);
+            walk.sources(from_clause);
             let columns = walk.target_columns(target_list, relation);
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
             walk.maybe(where_clause.as_deref());
@@ -190,7 +191,7 @@ impl<'a> Walk<'a> {
             };
             walk.touch(Class::Delete, &relation.schema, &relation.name, []);
             walk.add_item(item);
-            walk.from_list(using_clause);
+            walk.sources(using_clause);
             walk.maybe(where_clause.as_deref());
             walk.returning(returning_clause.as_ref())
         });
@@ -281,17 +282,17 @@ impl<'a> Walk<'a> {
     }
 
     fn copy_options(&mut self, options: &[Node]) {
-        for option in options {
-            let Some(NodeEnum::DefElem(option)) = &option.node else {
-                self.opaque("a COPY option of an unknown kind");
-                continue;
-            };
-            match option.defname.as_str() {
-                "format" | "delimiter" | "null" | "header" | "quote" | "escape" | "force_quote" | "force_not_null"
-                | "force_null" | "freeze" | "on_error" | "reject_limit" | "log_verbosity" | "default" => {}
+        for node in options {
+            match option(node) {
+                Some((
+                    "format" | "delimiter" | "null" | "header" | "quote" | "escape" | "force_quote" | "force_not_null"
+                    | "force_null" | "freeze" | "on_error" | "reject_limit" | "log_verbosity" | "default",
+                    _,
+                )) => {}
                 // The session is pinned to UTF-8.
-                "encoding" if option.arg.as_deref().and_then(string).is_some_and(is_utf8) => {}
-                other => self.opaque(format!("COPY option {other:?}")),
+                Some(("encoding", name)) if name.and_then(string).is_some_and(is_utf8) => {}
+                Some((name, _)) => self.opaque(format!("COPY option {name:?}")),
+                None => self.opaque("a COPY option of an unknown kind"),
             }
         }
     }

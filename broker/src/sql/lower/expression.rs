@@ -504,17 +504,17 @@ fn text_literal(node: &Node) -> Option<&str> {
             } = &**cast;
             let nodes::TypeName {
                 names,
+                type_oid: _,
+                setof: _,
+                pct_type: _,
                 typmods,
+                typemod: _,
                 array_bounds,
-                ..
+                location: _,
             } = type_name.as_ref()?;
             // A shorter type would cut the text.
-            let text = typmods.is_empty() && array_bounds.is_empty();
-            (text
-                && strings(names)
-                    .as_deref()
-                    .is_some_and(|names| names.last() == Some(&"text")))
-            .then(|| text_literal(arg.as_deref()?))?
+            let text = matches!(strings(names).as_deref(), Some(["text"] | ["pg_catalog", "text"]));
+            (text && typmods.is_empty() && array_bounds.is_empty()).then(|| text_literal(arg.as_deref()?))?
         }
         _ => None,
     }

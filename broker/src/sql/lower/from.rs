@@ -1,5 +1,7 @@
 //! FROM: tables, sub-queries, functions, samples, joins, with what each of them shows to the rest of the query.
 
+use std::rc::Rc;
+
 use super::names::{Range, alias, kind, string, strings};
 use super::scope::{Item, Output};
 use super::{Walk, label};
@@ -23,26 +25,29 @@ const ONE_COLUMN: &[&str] = &[
 
 impl<'a> Walk<'a> {
     /// The FROM list of the innermost scope.
-    pub(super) fn from_list(&mut self, list: &[Node]) {
+    pub(super) fn sources(&mut self, list: &[Node]) {
         for node in list {
-            self.from_item(node);
+            self.source(node);
         }
     }
 
     /// One FROM item. Each arm only hands on, so that the frame of this function stays small.
-    pub(super) fn from_item(&mut self, node: &Node) {
+    pub(super) fn source(&mut self, node: &Node) {
+        if self.effort == 0 {
+            return;
+        }
         match &node.node {
-            Some(NodeEnum::RangeVar(range)) => self.from_relation(range),
-            Some(NodeEnum::RangeSubselect(query)) => self.from_query(query),
-            Some(NodeEnum::RangeFunction(function)) => self.from_function(function),
-            Some(NodeEnum::RangeTableSample(sample)) => self.from_sample(sample),
-            Some(NodeEnum::JoinExpr(join)) => self.from_join(join),
+            Some(NodeEnum::RangeVar(range)) => self.relation_source(range),
+            Some(NodeEnum::RangeSubselect(query)) => self.query_source(query),
+            Some(NodeEnum::RangeFunction(function)) => self.function_source(function),
+            Some(NodeEnum::RangeTableSample(sample)) => self.sample_source(sample),
+            Some(NodeEnum::JoinExpr(join)) => self.join_source(join),
             Some(other) => self.opaque(format!("{} in FROM", kind(other))),
             None => self.opaque("an empty FROM item"),
         }
     }
 
-    fn from_relation(&mut self, range: &nodes::RangeVar) {
+    fn relation_source(&mut self, range: &nodes::RangeVar) {
         let Some(Range {
             schema,
             name,
@@ -52,6 +57,9 @@ impl<'a> Walk<'a> {
             return;
         };
         let (shown, columns) = alias(given);
+        if !self.pays(self.ctes.len()) {
+            return;
+        }
         if schema.is_none()
             && let Some(cte) = self.ctes.iter().rev().find(|cte| cte.name == name)
         {
@@ -84,7 +92,7 @@ impl<'a> Walk<'a> {
         self.add_item(item);
     }
 
-    fn from_query(&mut self, query: &nodes::RangeSubselect) {
+    fn query_source(&mut self, query: &nodes::RangeSubselect) {
         let nodes::RangeSubselect {
             lateral,
             subquery,
@@ -116,7 +124,7 @@ impl<'a> Walk<'a> {
         done
     }
 
-    fn from_function(&mut self, function: &nodes::RangeFunction) {
+    fn function_source(&mut self, function: &nodes::RangeFunction) {
         let nodes::RangeFunction {
             lateral: _,
             ordinality,
@@ -184,7 +192,7 @@ impl<'a> Walk<'a> {
         names
     }
 
-    fn from_sample(&mut self, sample: &nodes::RangeTableSample) {
+    fn sample_source(&mut self, sample: &nodes::RangeTableSample) {
         let nodes::RangeTableSample {
             relation,
             method,
@@ -193,7 +201,7 @@ impl<'a> Walk<'a> {
             location: _,
         } = sample;
         match relation {
-            Some(relation) => self.from_item(relation),
+            Some(relation) => self.source(relation),
             None => self.opaque("TABLESAMPLE without its table"),
         }
         if !matches!(
@@ -206,7 +214,7 @@ impl<'a> Walk<'a> {
         self.maybe(repeatable.as_deref());
     }
 
-    fn from_join(&mut self, join: &nodes::JoinExpr) {
+    fn join_source(&mut self, join: &nodes::JoinExpr) {
         let nodes::JoinExpr {
             jointype: _,
             is_natural,
@@ -223,9 +231,9 @@ impl<'a> Walk<'a> {
             return;
         };
         let start = self.items().len();
-        self.from_item(left);
+        self.source(left);
         let middle = self.items().len();
-        self.from_item(right);
+        self.source(right);
         let merged = if *is_natural {
             self.common_columns(start, middle)
         } else {
@@ -265,8 +273,8 @@ impl<'a> Walk<'a> {
         if let Some(level) = self.levels.last_mut() {
             // Under its alias the join hides what it is made of.
             level.items.truncate(start);
-            level.items.push(item);
         }
+        self.add_item(item);
     }
 
     /// Runs `work` seeing only the items from `start` on: the two sides of a join.
@@ -282,8 +290,13 @@ impl<'a> Walk<'a> {
     }
 
     /// One item made of all items from `start` on.
-    fn merge_items(&self, start: usize, name: &str) -> Item<'a> {
+    fn merge_items(&mut self, start: usize, name: &str) -> Item<'a> {
         let mut merged = Item::computed(name, &Output::default());
+        let parts = self.items().get(start..).unwrap_or_default();
+        let cost = parts.iter().map(|item| item.columns.len() + item.locks.len() + 1).sum();
+        if !self.pays(cost) {
+            return merged;
+        }
         for item in self.items().get(start..).unwrap_or_default() {
             merged.relations.extend(&item.relations);
             merged.columns.extend(item.columns.iter().cloned());
@@ -295,11 +308,19 @@ impl<'a> Walk<'a> {
 
     /// The columns that NATURAL merges.
     fn common_columns(&mut self, start: usize, middle: usize) -> Vec<String> {
+        let columns = |items: &[Rc<Item<'a>>]| items.iter().map(|item| item.columns.len() + 1).sum::<usize>();
         let sides = self
             .items()
             .get(start..)
-            .unwrap_or_default()
-            .split_at_checked(middle - start);
+            .and_then(|items| items.split_at_checked(middle - start));
+        let cost = sides.map_or(0, |(left, right)| columns(left) * columns(right));
+        if !self.pays(cost) {
+            return Vec::new();
+        }
+        let sides = self
+            .items()
+            .get(start..)
+            .and_then(|items| items.split_at_checked(middle - start));
         let Some((left, right)) = sides else {
             return Vec::new();
         };

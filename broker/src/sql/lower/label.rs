@@ -78,6 +78,7 @@ pub(super) fn is_star(node: &Node) -> bool {
     )
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every arm of the one caller is optional")]
 fn strong(name: impl Into<String>) -> Option<(String, Strength)> {
     Some((name.into(), Strength::Strong))
 }
@@ -94,17 +95,18 @@ fn figure(node: &Node) -> Option<(String, Strength)> {
         NodeEnum::AExpr(expression) if AExprKind::try_from(expression.kind) == Ok(AExprKind::AexprNullif) => {
             strong("nullif")
         }
-        NodeEnum::TypeCast(cast) => match figure(cast.arg.as_deref()?)? {
-            (name, Strength::Strong) => strong(name),
-            _ => {
-                let name = cast
-                    .type_name
-                    .as_ref()
-                    .and_then(|name| name.names.last())
-                    .and_then(string);
-                Some((name.unwrap_or(NAMELESS).to_owned(), Strength::Weak))
+        NodeEnum::TypeCast(cast) => {
+            let (name, strength) = figure(cast.arg.as_deref()?)?;
+            if strength == Strength::Strong {
+                return strong(name);
             }
-        },
+            let of_type = cast
+                .type_name
+                .as_ref()
+                .and_then(|of_type| of_type.names.last())
+                .and_then(string);
+            Some((of_type.unwrap_or(NAMELESS).to_owned(), Strength::Weak))
+        }
         NodeEnum::CollateClause(collate) => figure(collate.arg.as_deref()?),
         NodeEnum::GroupingFunc(_) => strong("grouping"),
         NodeEnum::SubLink(link) => match SubLinkType::try_from(link.sub_link_type) {

@@ -27,7 +27,7 @@ impl Walk<'_> {
             walk.touch(Class::Merge, &relation.schema, &relation.name, []);
             walk.add_item(item);
             match source_relation {
-                Some(source) => walk.from_item(source),
+                Some(source) => walk.source(source),
                 None => walk.opaque("MERGE without its source"),
             }
             walk.maybe(join_condition.as_deref());

@@ -13,6 +13,7 @@ mod from;
 mod label;
 mod merge;
 mod names;
+mod objects;
 mod scope;
 mod select;
 mod session;
@@ -55,7 +56,8 @@ fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapsh
         _ => text.len(),
     };
     let mut walk = Walk::new(snapshot);
-    if long_names.iter().any(|at| (start..end).contains(at)) {
+    let next_long = long_names.get(long_names.partition_point(|at| *at < start));
+    if next_long.is_some_and(|at| *at < end) {
         walk.opaque("name longer than 63 bytes");
     }
     match stmt.as_deref() {
@@ -64,6 +66,14 @@ fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapsh
     }
     walk.finish(start..end)
 }
+
+/// How much name resolution one statement may cost, in comparisons of names. A text of a few kilobytes can ask for
+/// more columns than any machine holds: `SELECT *, * FROM (SELECT *, * FROM …`.
+const EFFORT: usize = 16_000_000;
+/// What a column costs that is kept rather than compared.
+const KEPT: usize = 16;
+/// PostgreSQL's own limit on the columns of a result.
+const MAX_COLUMNS: usize = 1664;
 
 /// What has been found so far in one statement, and where the walk stands.
 struct Walk<'a> {
@@ -83,6 +93,8 @@ struct Walk<'a> {
     ctes: Vec<Cte>,
     /// Every relation that was read so far, in order: what a locking clause locks.
     reads: Vec<&'a Relation>,
+    /// What is left of [`EFFORT`].
+    effort: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -100,6 +112,7 @@ impl<'a> Walk<'a> {
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
+            effort: EFFORT,
         }
     }
 
@@ -134,6 +147,16 @@ impl<'a> Walk<'a> {
         if self.opaque.len() < 32 && !self.opaque.contains(&reason) {
             self.opaque.push(reason);
         }
+    }
+
+    /// Pays for `cost` comparisons; false, and the statement opaque, when nothing is left to pay with.
+    fn pays(&mut self, cost: usize) -> bool {
+        let left = self.effort.checked_sub(cost);
+        if left.is_none() {
+            self.opaque("more names than are resolved in one statement");
+        }
+        self.effort = left.unwrap_or(0);
+        self.effort > 0
     }
 
     /// The statement changes data, rights or objects.

@@ -35,6 +35,22 @@ pub(super) fn alias(alias: Option<&nodes::Alias>) -> (Option<&str>, Vec<&str>) {
     }
 }
 
+/// An option's name and value; `None` when it is not an option or stands in a name space of its own (`toast.` is plain).
+pub(super) fn option(node: &nodes::Node) -> Option<(&str, Option<&nodes::Node>)> {
+    let Some(NodeEnum::DefElem(option)) = &node.node else {
+        return None;
+    };
+    let nodes::DefElem {
+        defnamespace,
+        defname,
+        arg,
+        defaction: _,
+        location: _,
+        arg_location: _,
+    } = &**option;
+    (defnamespace.is_empty() || defnamespace == "toast").then_some((defname, arg.as_deref()))
+}
+
 /// The name a node kind goes by, without what it holds.
 pub(super) fn kind(node: &NodeEnum) -> String {
     /// Keeps the first word and then stops the formatter: a tree can be long and deep.
@@ -245,7 +261,7 @@ impl<'a> Walk<'a> {
     pub(super) fn operator(&mut self, names: &[nodes::Node]) {
         match strings(names).as_deref() {
             // `IN`, `= ANY` and their kin may come without one.
-            Some([]) | Some(["pg_catalog", _]) => {}
+            Some([] | ["pg_catalog", _]) => {}
             Some([name]) => self.plain_operator(name),
             Some([schema, name]) => self.calls(schema, name),
             _ => self.opaque("an operator named with its database"),

@@ -1,8 +1,9 @@
 //! What a name in an expression can mean: the FROM items of this query and of the queries around it.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
-use super::Walk;
+use super::{KEPT, MAX_COLUMNS, Walk};
 use crate::sql::{Class, Relation};
 
 /// Columns every table has without listing them.
@@ -38,7 +39,9 @@ pub(super) struct Column<'a> {
 /// The FROM scope of one query.
 #[derive(Debug, Default)]
 pub(super) struct Level<'a> {
-    pub(super) items: Vec<Item<'a>>,
+    pub(super) items: Vec<Rc<Item<'a>>>,
+    /// What looking at every item and column costs.
+    cost: usize,
     /// Only items from here on are visible: inside ON only the two sides of the join are.
     pub(super) from: usize,
     /// Nothing of this level is visible: inside a FROM sub-query without LATERAL.
@@ -48,7 +51,7 @@ pub(super) struct Level<'a> {
 }
 
 impl<'a> Level<'a> {
-    fn visible(&self) -> &[Item<'a>] {
+    fn visible(&self) -> &[Rc<Item<'a>>] {
         if self.hidden {
             &[]
         } else {
@@ -73,6 +76,14 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// A query of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self {
+            names: Vec::new(),
+            open: true,
+        }
+    }
+
     /// Columns by name.
     pub(super) fn columns<'a>(&self) -> Vec<Column<'a>> {
         self.names
@@ -173,13 +184,23 @@ impl<'a> Walk<'a> {
 
     /// Adds an item to the innermost scope.
     pub(super) fn add_item(&mut self, item: Item<'a>) {
-        if let Some(level) = self.levels.last_mut() {
-            level.items.push(item);
+        let cost = 1 + item.columns.len();
+        if self.pays(cost * KEPT)
+            && let Some(level) = self.levels.last_mut()
+        {
+            level.cost += cost;
+            level.items.push(Rc::new(item));
         }
     }
 
+    /// Pays for one look at everything in scope.
+    fn pays_for_a_look(&mut self) -> bool {
+        let cost = self.levels.iter().map(|level| level.cost + 1).sum();
+        self.pays(cost)
+    }
+
     /// The items of the innermost scope.
-    pub(super) fn items(&self) -> &[Item<'a>] {
+    pub(super) fn items(&self) -> &[Rc<Item<'a>>] {
         self.levels.last().map_or(&[], |level| level.items.as_slice())
     }
 
@@ -204,6 +225,9 @@ impl<'a> Walk<'a> {
 
     /// `x`: a column of the nearest scope that has one, else a whole row.
     pub(super) fn plain_name(&mut self, name: &str) {
+        if !self.pays_for_a_look() {
+            return;
+        }
         let mut found = Vec::new();
         let mut maybe = false;
         for level in self.levels.iter().rev() {
@@ -237,22 +261,29 @@ impl<'a> Walk<'a> {
     }
 
     /// True when `name` is a column of the innermost scope.
-    pub(super) fn is_local_column(&self, name: &str) -> bool {
-        self.levels
-            .last()
-            .is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+    pub(super) fn is_local_column(&mut self, name: &str) -> bool {
+        self.pays_for_a_look()
+            && self
+                .levels
+                .last()
+                .is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// True when `name` is a column of any scope.
-    fn is_column(&self, name: &str) -> bool {
-        self.levels
-            .iter()
-            .any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+    fn is_column(&mut self, name: &str) -> bool {
+        self.pays_for_a_look()
+            && self
+                .levels
+                .iter()
+                .any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// The nearest item that `[schema.]name` means.
-    fn item(&self, schema: Option<&str>, name: &str) -> Option<Item<'a>> {
-        let fits = |item: &&Item<'a>| item.name == name && (schema.is_none() || item.schema == schema);
+    fn item(&mut self, schema: Option<&str>, name: &str) -> Option<Rc<Item<'a>>> {
+        if !self.pays_for_a_look() {
+            return None;
+        }
+        let fits = |item: &&Rc<Item<'a>>| item.name == name && (schema.is_none() || item.schema == schema);
         self.levels
             .iter()
             .rev()
@@ -289,21 +320,16 @@ impl<'a> Walk<'a> {
 
     /// `alias.*` as a list of columns.
     pub(super) fn expand(&mut self, schema: Option<&str>, alias: &str) -> Output {
-        match self.item(schema, alias) {
-            Some(item) => self.expand_items(&[item]),
-            None => {
-                self.opaque(format!("{alias:?} is nothing in FROM"));
-                Output {
-                    names: Vec::new(),
-                    open: true,
-                }
-            }
+        if let Some(item) = self.item(schema, alias) {
+            return self.expand_items(&[item]);
         }
+        self.opaque(format!("{alias:?} is nothing in FROM"));
+        Output::unknown()
     }
 
     /// `*` as a list of columns.
     pub(super) fn expand_all(&mut self) -> Output {
-        let items: Vec<Item<'a>> = self
+        let items: Vec<Rc<Item<'a>>> = self
             .levels
             .last()
             .map(|level| level.visible().to_vec())
@@ -316,10 +342,14 @@ impl<'a> Walk<'a> {
         output
     }
 
-    fn expand_items(&mut self, items: &[Item<'a>]) -> Output {
+    fn expand_items(&mut self, items: &[Rc<Item<'a>>]) -> Output {
         let mut output = Output::default();
         for item in items {
             output.open |= item.open;
+            if !self.pays(item.columns.len() * KEPT) || output.names.len() + item.columns.len() > MAX_COLUMNS {
+                self.opaque("more columns than a result can have");
+                break;
+            }
             for column in &item.columns {
                 self.read_column(column);
                 output.names.push(column.name.clone().into_owned());

@@ -1,12 +1,12 @@
 //! SELECT, VALUES, set operations, WITH, and the clauses of all of them.
 
-use super::Walk;
+use super::label;
 use super::names::{kind, string, strings};
 use super::scope::{Cte, Output};
-use super::{label, scope::Item};
-use crate::sql::Class;
+use super::{MAX_COLUMNS, Walk};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, SetOperation};
+use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
     /// Anything that stands where a query may stand: in brackets, in WITH, behind EXPLAIN, PREPARE, DECLARE, COPY.
@@ -19,16 +19,16 @@ impl<'a> Walk<'a> {
             Some(NodeEnum::MergeStmt(merge)) => self.merge(merge),
             other => {
                 self.opaque(format!("{} as a query", other.as_ref().map_or_else(String::new, kind)));
-                Output {
-                    names: Vec::new(),
-                    open: true,
-                }
+                Output::unknown()
             }
         }
     }
 
     /// A SELECT with everything around it.
     pub(super) fn select(&mut self, select: &nodes::SelectStmt) -> Output {
+        if self.effort == 0 {
+            return Output::unknown();
+        }
         let outer = self.ctes.len();
         self.with(select.with_clause.as_ref());
         let output = self.in_level(|walk| walk.select_body(select));
@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
         let output = match (SetOperation::try_from(*op), larg, rarg) {
             (Ok(SetOperation::SetopNone), None, None) if !values_lists.is_empty() => self.values(values_lists),
             (Ok(SetOperation::SetopNone), None, None) => {
-                self.from_list(from_clause);
+                self.sources(from_clause);
                 let output = self.targets(target_list);
                 self.maybe(where_clause.as_deref());
                 self.group(group_clause, &output);
@@ -108,7 +108,9 @@ impl<'a> Walk<'a> {
                 self.value(item);
             }
             output.open |= items.iter().any(label::is_star);
-            if output.names.is_empty() {
+            if items.len() > MAX_COLUMNS {
+                self.opaque("more columns than a result can have");
+            } else if output.names.is_empty() {
                 output.names = label::values(items.len());
             }
         }
@@ -138,10 +140,7 @@ impl<'a> Walk<'a> {
             Some([schema, alias]) => self.expand(Some(schema), alias),
             _ => {
                 self.opaque("\"*\" of a name with its database");
-                Output {
-                    names: Vec::new(),
-                    open: true,
-                }
+                Output::unknown()
             }
         }
     }
@@ -165,6 +164,10 @@ impl<'a> Walk<'a> {
                 self.opaque("a target without a value");
                 continue;
             };
+            if output.names.len() > MAX_COLUMNS {
+                self.opaque("more columns than a result can have");
+                break;
+            }
             if label::is_star(value) {
                 if let Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location: _ })) = &value.node {
                     let star = self.star(fields);
@@ -254,25 +257,28 @@ impl<'a> Walk<'a> {
             return;
         };
         self.changes();
-        let locked: Vec<Item<'a>> = if locked_rels.is_empty() {
-            self.items().to_vec()
-        } else {
-            let mut locked = Vec::new();
-            for node in locked_rels {
-                let named = match &node.node {
-                    Some(NodeEnum::RangeVar(range)) => {
-                        self.items().iter().find(|item| item.name == range.relname).cloned()
-                    }
-                    _ => None,
-                };
-                match named {
-                    Some(item) => locked.push(item),
-                    None => self.opaque("a locking clause names nothing in FROM"),
-                }
+        let cost = self
+            .items()
+            .iter()
+            .map(|item| 1 + locked_rels.len() + item.locks.len())
+            .sum();
+        if !self.pays(cost) {
+            return;
+        }
+        let mut locked: Vec<&'a Relation> = Vec::new();
+        for item in self.items() {
+            let named = |node: &Node| match &node.node {
+                Some(NodeEnum::RangeVar(range)) => item.name == range.relname,
+                _ => false,
+            };
+            if locked_rels.is_empty() || locked_rels.iter().any(named) {
+                locked.extend(&item.locks);
             }
-            locked
-        };
-        for relation in locked.iter().flat_map(|item| &item.locks) {
+        }
+        if !locked_rels.is_empty() && locked.is_empty() {
+            self.opaque("a locking clause names nothing in FROM");
+        }
+        for relation in locked {
             self.touch(Class::Update, &relation.schema, &relation.name, []);
         }
     }

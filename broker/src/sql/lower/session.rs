@@ -1,9 +1,26 @@
 //! Transactions, settings, prepared statements, cursors, EXPLAIN, locks and maintenance.
 
 use super::Walk;
+use super::names::option;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
 use crate::sql::{Barrier, Class, Names};
+
+/// What EXPLAIN may be asked to show.
+const EXPLAIN_OPTIONS: &[&str] = &[
+    "analyze",
+    "buffers",
+    "costs",
+    "format",
+    "generic_plan",
+    "memory",
+    "serialize",
+    "settings",
+    "summary",
+    "timing",
+    "verbose",
+    "wal",
+];
 
 impl Walk<'_> {
     pub(super) fn transaction(&mut self, transaction: &nodes::TransactionStmt) {
@@ -44,27 +61,19 @@ impl Walk<'_> {
     /// ISOLATION LEVEL, READ ONLY, DEFERRABLE as settings.
     fn transaction_modes(&mut self, prefix: &str, modes: &[Node]) {
         for node in modes {
-            match &node.node {
-                Some(NodeEnum::DefElem(mode))
-                    if matches!(
-                        mode.defname.as_str(),
-                        "transaction_isolation" | "transaction_read_only" | "transaction_deferrable"
-                    ) =>
-                {
-                    match mode.arg.as_deref().and_then(constant) {
-                        Some(value) => {
-                            // The grammar gives the truth values as numbers.
-                            let value = match (mode.defname.as_str(), value.as_str()) {
-                                ("transaction_isolation", _) => value,
-                                (_, "0") => "off".to_owned(),
-                                _ => "on".to_owned(),
-                            };
-                            self.setting(&format!("{prefix}{}", mode.defname), Some(value));
-                        }
-                        None => self.opaque("a transaction mode without a value"),
-                    }
-                }
-                _ => self.opaque("a transaction mode of an unknown kind"),
+            let (name, value) = match option(node) {
+                Some((
+                    name @ ("transaction_isolation" | "transaction_read_only" | "transaction_deferrable"),
+                    Some(value),
+                )) => (name, constant(value)),
+                _ => ("", None),
+            };
+            match (name, value.as_deref()) {
+                (_, None) => self.opaque("a transaction mode of an unknown kind"),
+                ("transaction_isolation", Some(_)) => self.setting(&format!("{prefix}{name}"), value),
+                // The grammar gives the truth values as numbers.
+                (_, Some("0")) => self.setting(&format!("{prefix}{name}"), Some("off".to_owned())),
+                (_, Some(_)) => self.setting(&format!("{prefix}{name}"), Some("on".to_owned())),
             }
         }
     }
@@ -103,23 +112,8 @@ impl Walk<'_> {
     pub(super) fn explain(&mut self, explain: &nodes::ExplainStmt) {
         let nodes::ExplainStmt { query, options } = explain;
         for node in options {
-            match &node.node {
-                Some(NodeEnum::DefElem(option))
-                    if matches!(
-                        option.defname.as_str(),
-                        "analyze"
-                            | "verbose"
-                            | "costs"
-                            | "settings"
-                            | "generic_plan"
-                            | "buffers"
-                            | "serialize"
-                            | "wal"
-                            | "timing"
-                            | "summary"
-                            | "memory"
-                            | "format"
-                    ) => {}
+            match option(node) {
+                Some((name, _)) if EXPLAIN_OPTIONS.contains(&name) => {}
                 _ => self.opaque("an EXPLAIN option of an unknown kind"),
             }
         }

@@ -1,0 +1,141 @@
+//! Functions, operators, casts, settings, effects.
+
+use super::{is_opaque, one, one_with};
+use crate::sql::{Effect, sample};
+
+/// The functions a statement calls besides the safe ones.
+fn beyond_safe(sql: &str) -> Vec<String> {
+    let statement = one(sql);
+    assert_eq!(statement.opaque, Vec::<String>::new(), "{sql}");
+    let safe = |schema: &str, name: &str| schema == "pg_catalog" && crate::sql::functions::is_safe(name);
+    let mut names: Vec<String> = statement
+        .functions
+        .iter()
+        .filter(|function| !safe(&function.schema, &function.name))
+        .map(|function| format!("{}.{}", function.schema, function.name))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn functions_operators_and_casts_of_others_are_functions() {
+    assert_eq!(
+        beyond_safe("SELECT lower(note), now() FROM orders"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT id FROM orders WHERE id = 1 AND note || 'x' LIKE 'a%'"),
+        Vec::<String>::new()
+    );
+    assert_eq!(beyond_safe("SELECT get_ssn(1)"), ["public.get_ssn"]);
+    assert_eq!(beyond_safe("SELECT id === 'x' FROM orders"), ["public.==="]);
+    assert_eq!(
+        beyond_safe("SELECT id OPERATOR(public.===) 'x' FROM orders"),
+        ["public.==="]
+    );
+    assert_eq!(beyond_safe("SELECT 1::ssnbox"), ["public.ssnbox"]);
+    assert_eq!(beyond_safe("SELECT $1::ssnbox"), ["public.ssnbox"]);
+    assert_eq!(
+        beyond_safe("SELECT '(x)'::ssnbox, NULL::ssnbox, ARRAY['(x)']::ssnbox[]"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT '1'::regclass::oid, 'a'::name, '{}'::_text"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        beyond_safe("SELECT (get_ssn(1)).run_any"),
+        ["public.get_ssn", "public.run_any"]
+    );
+    assert_eq!(
+        beyond_safe("SELECT x.run_any FROM unnest(ARRAY[1]) x"),
+        ["public.run_any"]
+    );
+    assert_eq!(
+        beyond_safe("SELECT pg_sleep(1) FROM orders ORDER BY query_to_xml('', true, true, '')::text"),
+        ["pg_catalog.pg_sleep", "pg_catalog.query_to_xml"]
+    );
+    let mut shadowed = sample::fixture();
+    shadowed.functions.get_mut("lower").unwrap().push("public".to_owned());
+    let statement = one_with("SELECT lower('x')", &shadowed);
+    assert_eq!(statement.functions.len(), 2);
+    assert_eq!(statement.effect, Effect::Change);
+    is_opaque("SELECT nothing(1)", "does not exist");
+    is_opaque("SELECT ssn(customers) FROM customers", "does not exist");
+    is_opaque("SELECT c.to_jsonb FROM customers c", "attribute notation");
+    is_opaque("SELECT xmlelement(name a)", "XmlExpr");
+    is_opaque("SELECT json_value('{}', '$')", "JsonFuncExpr");
+}
+
+#[test]
+fn effects_are_read_only_when_everything_is() {
+    for sql in [
+        "SELECT lower(note) FROM orders",
+        "SELECT 1",
+        "SHOW timezone",
+        "EXPLAIN SELECT 1",
+        "BEGIN",
+    ] {
+        assert_eq!(one(sql).effect, Effect::Read, "{sql}");
+    }
+    for sql in [
+        "SELECT nextval('biz_seq')",
+        "SELECT get_ssn(1)",
+        "SELECT id FROM orders FOR UPDATE",
+        "NOTIFY x",
+    ] {
+        assert_eq!(one(sql).effect, Effect::Change, "{sql}");
+    }
+}
+
+/// Settings as `name=value`.
+fn settings(sql: &str) -> Vec<String> {
+    let statement = one(sql);
+    assert_eq!(statement.opaque, Vec::<String>::new(), "{sql}");
+    statement
+        .settings
+        .iter()
+        .map(|setting| format!("{}={}", setting.name, setting.value.as_deref().unwrap_or("-")))
+        .collect()
+}
+
+#[test]
+fn settings_are_found_wherever_they_are_set() {
+    assert_eq!(settings("SET LOCAL statement_timeout = '5s'"), ["statement_timeout=5s"]);
+    assert_eq!(settings("SET search_path = a, \"B\""), ["search_path=a, B"]);
+    assert_eq!(settings("RESET TimeZone"), ["timezone=-"]);
+    assert_eq!(settings("RESET ALL"), ["all=-"]);
+    assert_eq!(settings("SET ROLE postgres"), ["role=postgres"]);
+    assert_eq!(
+        settings("SET SESSION AUTHORIZATION postgres"),
+        ["session_authorization=postgres"]
+    );
+    assert_eq!(settings("SET NAMES 'BIG5'"), ["client_encoding=BIG5"]);
+    assert_eq!(settings("SET TIME ZONE 'UTC'"), ["timezone=UTC"]);
+    assert_eq!(settings("SHOW ALL"), ["all=-"]);
+    assert_eq!(
+        settings("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE NOT DEFERRABLE"),
+        [
+            "transaction_isolation=serializable",
+            "transaction_read_only=off",
+            "transaction_deferrable=off"
+        ]
+    );
+    assert_eq!(
+        settings("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+        ["default_transaction_read_only=on"]
+    );
+    assert_eq!(settings("SELECT set_config('Role', 'none', false)"), ["role=none"]);
+    assert_eq!(settings("SELECT set_config('jit', $1, false)"), ["jit=-"]);
+    assert_eq!(settings("SELECT current_setting('jit')"), ["jit=-"]);
+    assert_eq!(
+        beyond_safe("SELECT current_setting($1)"),
+        ["pg_catalog.current_setting"]
+    );
+    is_opaque("SELECT set_config('role', $1, false)", "not literals");
+    is_opaque("SELECT set_config('jit' || '', 'off', false)", "not literals");
+    is_opaque("SELECT set_config('timezone'::varchar(4), 'x', false)", "not literals");
+    is_opaque("SET TRANSACTION SNAPSHOT '1-1'", "snapshot");
+    is_opaque("SET x FROM CURRENT", "unknown kind");
+}
