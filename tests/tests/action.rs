@@ -11,7 +11,10 @@ async fn the_action_and_the_broker_agree() -> Result<()> {
     let house = House::start().await?;
     let folder = root().join("action");
     if !folder.join("node_modules").is_dir() {
-        let install = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output()?;
+        let install = Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .output()?;
         if !install.status.success() {
             bail!("npm ci failed:\n{}", String::from_utf8_lossy(&install.stderr));
         }
@@ -28,17 +31,26 @@ async fn the_action_and_the_broker_agree() -> Result<()> {
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{said}\n{}", house.broker_log());
     // Five tests ran: a suite that skipped itself would be green too.
     assert!(said.contains("5 passed"), "{said}");
 
     // What the action did is in the record: both sessions with a refused statement, under the action's repository.
     let state = house.path("state").display().to_string();
-    let listed = house.command(&["sessions", "list", "--json", "--denied", "--state", &state]).output()?;
+    let listed = house
+        .command(&["sessions", "list", "--json", "--denied", "--state", &state])
+        .output()?;
     let sessions: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
     assert_eq!(sessions.as_array().map(Vec::len), Some(2), "{sessions}");
-    assert_eq!(sessions.pointer("/0/repository").and_then(|name| name.as_str()), Some("acme/orders"));
+    assert_eq!(
+        sessions.pointer("/0/repository").and_then(|name| name.as_str()),
+        Some("acme/orders")
+    );
     let (verifies, text) = house.verify_ledger()?;
     assert!(verifies, "{text}");
     Ok(())
