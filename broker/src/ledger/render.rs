@@ -148,12 +148,9 @@ fn write_step(out: &mut impl Write, start: i64, step: &Step) -> io::Result<()> {
     let class = step.class.map_or("-", crate::sql::Class::as_str);
     match &step.decision {
         Decided::Allowed { rules } => {
-            writeln!(
-                out,
-                "+{when:<9} #{} {class}  allowed by {}",
-                step.seq,
-                one_line(&rules.join(", "))
-            )?;
+            // What touches nothing, such as COMMIT, needs no rule.
+            let by = if rules.is_empty() { String::new() } else { format!(" by {}", one_line(&rules.join(", "))) };
+            writeln!(out, "+{when:<9} #{} {class}  allowed{by}", step.seq)?;
         }
         Decided::Denied { code, origin, .. } => {
             writeln!(
