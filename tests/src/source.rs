@@ -91,10 +91,17 @@ fn test_files(source: &Source) -> Vec<String> {
         if let Some(module) = module.filter(|module| rest.get(module + 2).is_some_and(|end| end == ";")) {
             let mut path = source.module();
             path.push(rest[module + 1].clone());
-            found.push(path.join("/"));
+            found.push(elsewhere(source, &rest[..module]).unwrap_or_else(|| path.join("/")));
         }
     }
     found
+}
+
+/// The file that `#[path = "name.rs"]` names, beside its declaration.
+fn elsewhere(source: &Source, attributes: &[String]) -> Option<String> {
+    let attribute = attributes.iter().find_map(|word| word.strip_prefix("[path = \"")?.strip_suffix(".rs\"]"))?;
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    Some(format!("{folder}/{attribute}"))
 }
 
 /// The tokens of `stream` without the items under `#[cfg(test)]`, at every depth of modules.
