@@ -4,5 +4,6 @@ pub mod client;
 pub mod hostile;
 pub mod house;
 pub mod raw;
+pub mod source;
 
 pub use house::{Grant, House, Plan};
