@@ -1,5 +1,6 @@
 //! What every end-to-end test shares: a throw-away PostgreSQL, two issuers, a policy, the real broker.
 
+pub mod bench;
 pub mod client;
 pub mod hostile;
 pub mod house;

@@ -76,6 +76,11 @@ impl Raw {
         }
     }
 
+    /// The stream again, with what was read of it and not yet shown.
+    pub fn into_stream(self) -> (Box<dyn Stream>, BytesMut) {
+        (self.stream, self.inbound)
+    }
+
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).await?;
