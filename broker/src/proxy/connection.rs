@@ -69,12 +69,14 @@ fn tune(tcp: &TcpStream) -> std::io::Result<()> {
 async fn arrive(front: &Front, core: &Core, tcp: TcpStream, address: SocketAddr) -> Option<Guest> {
     match door::enter(tcp, front.tls.as_ref()).await {
         Ok(Arrival::Client(transport, startup)) => admit(front, core, *transport, &startup, address).await,
-        Ok(Arrival::Cancel { pid, secret }) => {
+        Ok(Arrival::Cancel { mut asker, pid, secret }) => {
             if let Some(found) = front.house.cancels.find(pid, &secret)
                 && let Err(error) = cut::cancel(&found).await
             {
                 tracing::debug!(error = %error, "cancel request failed");
             }
+            // Closed only now, and over TLS with its closing alert, without which libpq reports a failure.
+            let _closed = asker.shutdown().await;
             None
         }
         Err(Turned::Silent) => None,

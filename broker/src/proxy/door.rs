@@ -64,6 +64,8 @@ pub enum Arrival {
     Client(Box<Transport>, Startup),
     /// A request to cancel what runs for a key.
     Cancel {
+        /// Who asks: it waits until the connection closes, which says that the request was delivered.
+        asker: Box<Transport>,
         /// The backend's process id.
         pid: u32,
         /// The secret.
@@ -124,7 +126,9 @@ pub async fn enter(tcp: TcpStream, tls: Option<&Tls>) -> Result<Arrival, Turned>
                 tcp.write_all(b"N").await?;
             }
             Ok(First::Ssl | First::Gss) => return Err(Turned::Silent),
-            Ok(First::Cancel { pid, secret }) => return Ok(Arrival::Cancel { pid, secret }),
+            Ok(First::Cancel { pid, secret }) => {
+                return Ok(Arrival::Cancel { asker: Box::new(Transport::Plain(tcp)), pid, secret });
+            }
             Ok(First::Startup(_)) if tls.is_some() => return Err(Turned::Plain(Box::new(Transport::Plain(tcp)))),
             Ok(First::Startup(startup)) => return Ok(Arrival::Client(Box::new(Transport::Plain(tcp)), startup)),
             Err(fault) => return Err(Turned::Told(Box::new(Transport::Plain(tcp)), fault)),
@@ -140,7 +144,7 @@ async fn encrypted(mut transport: Transport) -> Result<Arrival, Turned> {
     };
     match startup::read(&packet) {
         Ok(First::Startup(startup)) => Ok(Arrival::Client(Box::new(transport), startup)),
-        Ok(First::Cancel { pid, secret }) => Ok(Arrival::Cancel { pid, secret }),
+        Ok(First::Cancel { pid, secret }) => Ok(Arrival::Cancel { asker: Box::new(transport), pid, secret }),
         Ok(First::Ssl | First::Gss) => Err(Turned::Silent),
         Err(fault) => Err(Turned::Told(Box::new(transport), fault)),
     }

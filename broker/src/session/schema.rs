@@ -125,6 +125,9 @@ impl<C> Session<C> {
         frontend::put_parse(&mut out, OWN, sql);
         frontend::put_bind(&mut out, OWN, OWN);
         frontend::put_execute(&mut out, OWN);
+        // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes: the
+        // second one is the last answer where no Sync follows.
+        frontend::put_close_portal(&mut out, OWN);
         frontend::put_close_statement(&mut out, OWN);
         let last = if self.pipeline { b'3' } else { b'Z' };
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
@@ -134,6 +137,7 @@ impl<C> Session<C> {
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
         let mut value = None;
+        let mut portal_closed = false;
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
@@ -148,6 +152,7 @@ impl<C> Session<C> {
                 }
                 // Asynchronous messages are the client's.
                 Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
+                Some(b'3') if !portal_closed => portal_closed = true,
                 Some(tag) if *tag == last => return value.ok_or(End::UpstreamGone),
                 _ => {}
             }

@@ -12,6 +12,8 @@ pub enum Bound {
     Any,
     /// One of these, in any case.
     OneOf(&'static [&'static str]),
+    /// A name of UTF-8 as PostgreSQL reads it: only letters and digits count, in any case. asyncpg sends quotes as well.
+    Utf8,
     /// A size up to [`WORK_MEM_KB`].
     Memory,
     /// A time above zero: zero would switch the timeout off.
@@ -37,7 +39,7 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "transaction_isolation"
         | "transaction_read_only"
         | "xmloption" => Bound::Any,
-        "client_encoding" => Bound::OneOf(&["utf8", "utf-8", "unicode"]),
+        "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
         "statement_timeout" | "lock_timeout" => Bound::Limited,
@@ -126,6 +128,10 @@ impl Bound {
         match self {
             Self::Any => true,
             Self::OneOf(words) => words.iter().any(|word| word.eq_ignore_ascii_case(value)),
+            Self::Utf8 => {
+                let name: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+                ["utf8", "unicode"].iter().any(|word| word.eq_ignore_ascii_case(&name))
+            }
             Self::Memory => kilobytes(value).is_some_and(|size| size <= WORK_MEM_KB),
             Self::Timeout => duration(value).is_some_and(|time| !time.is_zero()),
             Self::Limited => match limit {
@@ -197,6 +203,10 @@ mod tests {
         }
         assert!(!bound("standard_conforming_strings").unwrap().admits("off", None));
         assert!(!bound("client_encoding").unwrap().admits("SJIS", None));
+        assert!(!bound("client_encoding").unwrap().admits("utf8x", None));
+        for utf8 in ["UTF8", "utf-8", "'utf-8'", "Unicode"] {
+            assert!(bound("client_encoding").unwrap().admits(utf8, None), "{utf8}");
+        }
         assert!(!bound("work_mem").unwrap().admits("300MB", None));
     }
 }

@@ -138,6 +138,14 @@ pub fn put_close_statement(out: &mut BytesMut, name: &str) {
     });
 }
 
+/// Appends a `Close` of a portal.
+pub fn put_close_portal(out: &mut BytesMut, name: &str) {
+    frame(out, b'C', |body| {
+        body.put_u8(b'P');
+        put_cstr(body, name);
+    });
+}
+
 /// Appends a message without a body: `Sync`, `Flush`, `Terminate`.
 pub fn put_bare(out: &mut BytesMut, tag: u8) {
     frame(out, tag, |_| {});
