@@ -3,6 +3,7 @@
 pub mod client;
 pub mod hostile;
 pub mod house;
+pub mod prove;
 pub mod raw;
 
 pub use house::{Grant, House, Plan};
