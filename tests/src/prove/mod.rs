@@ -3,6 +3,8 @@
 
 pub mod canary;
 pub mod crash;
+pub mod cut;
+pub mod endings;
 pub mod oracle;
 pub mod score;
 pub mod workload;
