@@ -31,6 +31,8 @@ pub struct Plan {
     pub policy: String,
     /// Further lines of `broker.yaml`.
     pub extra: String,
+    /// The `issuers:` block, when it is not the house's own two.
+    pub issuers: Option<String>,
     /// Settings of the PostgreSQL server.
     pub settings: Vec<(&'static str, &'static str)>,
     /// TLS on the endpoint and on the API.
@@ -45,6 +47,7 @@ impl Default for Plan {
             schema: include_str!("../fixtures/shop.sql").to_owned(),
             policy: include_str!("../fixtures/policy.yaml").to_owned(),
             extra: String::new(),
+            issuers: None,
             settings: vec![("log_statement", "all"), ("log_line_prefix", "%p %a ")],
             tls: true,
             wrapper: Vec::new(),
@@ -197,15 +200,18 @@ impl House {
         } else {
             String::new()
         };
+        let issuers = json!({
+            "github": { "kind": "github-actions", "url": house.github.url(), "audience": AUDIENCE, "allow": { "owner-ids": ["1342004"] } },
+            "gitlab": { "kind": "gitlab", "url": house.gitlab.url(), "audience": AUDIENCE, "allow": { "namespace-ids": ["72"] } },
+        })
+        .to_string();
         let config = format!(
             r#"listen: {{ http: "127.0.0.1:{http}", postgres: "127.0.0.1:{port}" }}
 public: {{ http: "{url}", postgres: "127.0.0.1:{port}" }}
 {tls}state: {{ directory: "{state}" }}
 policies: {{ directory: "{policies}" }}
 operator-token: "env:HOOP_OPERATOR_TOKEN"
-issuers:
-  github: {{ kind: github-actions, url: "{github}", audience: "{AUDIENCE}", allow: {{ owner-ids: ["1342004"] }} }}
-  gitlab: {{ kind: gitlab, url: "{gitlab}", audience: "{AUDIENCE}", allow: {{ namespace-ids: ["72"] }} }}
+issuers: {issuers}
 databases:
   {DATABASE}:
     address: "127.0.0.1:{pg}"
@@ -219,8 +225,7 @@ repositories:
 {extra}"#,
             state = house.path("state").display(),
             policies = house.path("policies").display(),
-            github = house.github.url(),
-            gitlab = house.gitlab.url(),
+            issuers = plan.issuers.unwrap_or(issuers),
             pg = house.cluster.port(),
             ca = house.path("ca.pem").display(),
             extra = if plan.extra.is_empty() {

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod client;
 pub mod hostile;
 pub mod house;
+pub mod prove;
 pub mod raw;
 pub mod source;
 

@@ -273,7 +273,7 @@ pub struct Minted<'a> {
     pub ends_at: i64,
     /// SHA-256 of the token's identifier: recognisable, not reusable.
     pub jti_hash: Cow<'a, str>,
-    /// Every claim as the token carried it.
+    /// Every claim as the token carried it, but for `jti`.
     pub claims: Cow<'a, Map<String, Value>>,
 }
 

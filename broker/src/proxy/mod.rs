@@ -25,6 +25,8 @@ use crate::upstream::Target;
 
 pub use door::Tls;
 
+/// How long a waiting upstream connection may outlive its grant.
+const WARM_BEAT: Duration = Duration::from_millis(50);
 /// A client has this long from connect to a finished login.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections that may be in start-up at once, per runtime; more are closed at once.
@@ -97,7 +99,7 @@ async fn accept(front: &Arc<Front>, core: &Rc<Core>, listener: &TcpListener, sto
         let core = core.clone();
         async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(WARM_BEAT).await;
                 core.warm.borrow_mut().sweep();
             }
         }

@@ -141,6 +141,13 @@ fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope) -> Minted<'a> {
         expires_at: grant.expires_at.as_microsecond(),
         ends_at: grant.ends_at.as_microsecond(),
         jti_hash: hash.into(),
-        claims: std::borrow::Cow::Borrowed(&claims.raw),
+        claims: std::borrow::Cow::Owned(recorded(claims)),
     }
+}
+
+/// The claims as the token carried them, without the token's identifier: that is recorded as its SHA-256.
+fn recorded(claims: &Claims) -> serde_json::Map<String, serde_json::Value> {
+    let mut recorded = claims.raw.clone();
+    recorded.remove("jti");
+    recorded
 }

@@ -13,6 +13,10 @@ use crate::wire::frame::{HEADER, Head, server_streams};
 /// not the text that runs.
 const PINNED: &[(&str, &str)] = &[("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
 
+/// A row up to this size is passed on whole, so that a session cut between two rows can still say why. A bigger one is
+/// passed on as it comes.
+const WHOLE_ROW: usize = 16 * 1024;
+
 /// What becomes of one server message.
 enum Answer {
     /// It goes to the client as it is.
@@ -45,6 +49,9 @@ impl<C> Session<C> {
             };
             if server_streams(head.tag) {
                 let here = head.total.min(rest.len());
+                if here < head.total && head.total <= WHOLE_ROW {
+                    break;
+                }
                 self.server_stream = head.total - here;
                 ready += here;
                 continue;
