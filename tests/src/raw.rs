@@ -25,12 +25,7 @@ pub type Message = (char, Vec<u8>);
 impl Raw {
     /// Logs in over an open stream, with extra start-up keys.
     pub async fn login(stream: Box<dyn Stream>, user: &str, password: &str, keys: &[(&str, &str)]) -> Result<Self> {
-        let mut raw = Self {
-            stream,
-            inbound: BytesMut::new(),
-            pid: 0,
-            secret: Vec::new(),
-        };
+        let mut raw = Self::new(stream);
         let mut body = BytesMut::new();
         body.put_u32(196_608);
         for (key, value) in [("user", user)].iter().chain(keys) {
@@ -81,6 +76,16 @@ impl Raw {
         (self.stream, self.inbound)
     }
 
+    /// A peer on an open stream that has said nothing yet.
+    pub fn new(stream: Box<dyn Stream>) -> Self {
+        Self {
+            stream,
+            inbound: BytesMut::new(),
+            pid: 0,
+            secret: Vec::new(),
+        }
+    }
+
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).await?;
@@ -107,6 +112,29 @@ impl Raw {
                 bail!("closed");
             }
         }
+    }
+
+    /// Every message up to and including the first of type `last`; ends early when the connection closes.
+    pub async fn until(&mut self, last: char) -> Result<Vec<Message>> {
+        let mut seen = Vec::new();
+        loop {
+            match tokio::time::timeout(std::time::Duration::from_secs(20), self.next()).await {
+                Ok(Ok(message)) => {
+                    let done = message.0 == last;
+                    seen.push(message);
+                    if done {
+                        return Ok(seen);
+                    }
+                }
+                Ok(Err(_)) => return Ok(seen),
+                Err(_) => bail!("no {last}; so far {}", tags(&seen)),
+            }
+        }
+    }
+
+    /// Every message until the peer closes the connection.
+    pub async fn until_closed(&mut self) -> Result<Vec<Message>> {
+        self.until('\0').await
     }
 
     /// Every message up to and including ReadyForQuery, `count` times; ends early when the connection closes.
@@ -185,4 +213,91 @@ pub fn field(body: &[u8], kind: char) -> String {
         .into_iter()
         .find_map(|field| field.strip_prefix(kind).map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// A Parse message that declares the parameters' types.
+pub fn parse_typed(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
+    let mut body = [name.as_bytes(), b"\0", sql.as_bytes(), b"\0"].concat();
+    body.extend(u16::try_from(types.len()).expect("few types").to_be_bytes());
+    for oid in types {
+        body.extend(oid.to_be_bytes());
+    }
+    frame('P', &body)
+}
+
+/// A Bind message with parameters in text, all results in text.
+pub fn bind_values(portal: &str, statement: &str, values: &[&[u8]]) -> Vec<u8> {
+    let mut body = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0\0\0"].concat();
+    body.extend(
+        u16::try_from(values.len())
+            .expect("at most 65,535 values")
+            .to_be_bytes(),
+    );
+    for value in values {
+        body.extend(u32::try_from(value.len()).expect("a small value").to_be_bytes());
+        body.extend(*value);
+    }
+    body.extend([0, 0]);
+    frame('B', &body)
+}
+
+/// A Describe of a prepared statement.
+pub fn describe_statement(name: &str) -> Vec<u8> {
+    frame('D', &[b"S", name.as_bytes(), b"\0"].concat())
+}
+
+/// A Close of a portal (`'P'`) or a prepared statement (`'S'`).
+pub fn close(kind: char, name: &str) -> Vec<u8> {
+    frame('C', &[&[kind as u8], name.as_bytes(), b"\0"].concat())
+}
+
+/// An Execute message that wants at most `rows` rows.
+pub fn execute_some(portal: &str, rows: u32) -> Vec<u8> {
+    frame('E', &[portal.as_bytes(), b"\0", &rows.to_be_bytes()].concat())
+}
+
+/// A Flush message.
+pub fn flush() -> Vec<u8> {
+    frame('H', b"")
+}
+
+/// A CopyData message.
+pub fn copy_data(data: &[u8]) -> Vec<u8> {
+    frame('d', data)
+}
+
+/// CopyDone.
+pub fn copy_done() -> Vec<u8> {
+    frame('c', b"")
+}
+
+/// CopyFail.
+pub fn copy_fail() -> Vec<u8> {
+    frame('f', b"no more\0")
+}
+
+/// A FunctionCall without arguments.
+pub fn function_call(oid: u32) -> Vec<u8> {
+    frame('F', &[&oid.to_be_bytes()[..], &[0, 0, 0, 0, 0, 0]].concat())
+}
+
+/// A start-up packet (or any other packet without a type byte).
+pub fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(rest.len() + 8).expect("a small packet");
+    [&length.to_be_bytes()[..], &code.to_be_bytes(), rest].concat()
+}
+
+/// The body of a start-up message: its keys and values.
+pub fn keys(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (key, value) in pairs {
+        body.extend([key.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+    }
+    body.push(0);
+    body
+}
+
+/// The types of messages in a row.
+pub fn tags(messages: &[Message]) -> String {
+    messages.iter().map(|(tag, _)| *tag).collect()
 }

@@ -99,7 +99,9 @@ fn test_files(source: &Source) -> Vec<String> {
 
 /// The file that `#[path = "name.rs"]` names, beside its declaration.
 fn elsewhere(source: &Source, attributes: &[String]) -> Option<String> {
-    let attribute = attributes.iter().find_map(|word| word.strip_prefix("[path = \"")?.strip_suffix(".rs\"]"))?;
+    let attribute = attributes
+        .iter()
+        .find_map(|word| word.strip_prefix("[path = \"")?.strip_suffix(".rs\"]"))?;
     let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     Some(format!("{folder}/{attribute}"))
 }

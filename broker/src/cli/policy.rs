@@ -212,7 +212,11 @@ fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, ou
         match judge::judge(statement, scope) {
             Decision::Allow(permit) => {
                 let lines: Vec<String> = permit.rules().iter().map(ToString::to_string).collect();
-                let by = if lines.is_empty() { "it needs no rule".to_owned() } else { format!("by {}", lines.join(", ")) };
+                let by = if lines.is_empty() {
+                    "it needs no rule".to_owned()
+                } else {
+                    format!("by {}", lines.join(", "))
+                };
                 out.toned(Tone::Good, &format!("allow {} {by}", permit.class()))?;
             }
             Decision::Deny(denial) => {

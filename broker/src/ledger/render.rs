@@ -149,7 +149,11 @@ fn write_step(out: &mut impl Write, start: i64, step: &Step) -> io::Result<()> {
     match &step.decision {
         Decided::Allowed { rules } => {
             // What touches nothing, such as COMMIT, needs no rule.
-            let by = if rules.is_empty() { String::new() } else { format!(" by {}", one_line(&rules.join(", "))) };
+            let by = if rules.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", one_line(&rules.join(", ")))
+            };
             writeln!(out, "+{when:<9} #{} {class}  allowed{by}", step.seq)?;
         }
         Decided::Denied { code, origin, .. } => {

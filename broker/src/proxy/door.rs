@@ -127,7 +127,11 @@ pub async fn enter(tcp: TcpStream, tls: Option<&Tls>) -> Result<Arrival, Turned>
             }
             Ok(First::Ssl | First::Gss) => return Err(Turned::Silent),
             Ok(First::Cancel { pid, secret }) => {
-                return Ok(Arrival::Cancel { asker: Box::new(Transport::Plain(tcp)), pid, secret });
+                return Ok(Arrival::Cancel {
+                    asker: Box::new(Transport::Plain(tcp)),
+                    pid,
+                    secret,
+                });
             }
             Ok(First::Startup(_)) if tls.is_some() => return Err(Turned::Plain(Box::new(Transport::Plain(tcp)))),
             Ok(First::Startup(startup)) => return Ok(Arrival::Client(Box::new(Transport::Plain(tcp)), startup)),
@@ -144,7 +148,11 @@ async fn encrypted(mut transport: Transport) -> Result<Arrival, Turned> {
     };
     match startup::read(&packet) {
         Ok(First::Startup(startup)) => Ok(Arrival::Client(Box::new(transport), startup)),
-        Ok(First::Cancel { pid, secret }) => Ok(Arrival::Cancel { asker: Box::new(transport), pid, secret }),
+        Ok(First::Cancel { pid, secret }) => Ok(Arrival::Cancel {
+            asker: Box::new(transport),
+            pid,
+            secret,
+        }),
         Ok(First::Ssl | First::Gss) => Err(Turned::Silent),
         Err(fault) => Err(Turned::Told(Box::new(transport), fault)),
     }

@@ -63,6 +63,10 @@ impl<C> Session<C> {
     }
 
     fn message(&mut self, head: Head) -> Result<Taken, End> {
+        let taking_data = matches!(self.copy, Copy::Open { begun: true, .. } | Copy::Swallow(_));
+        if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
+            return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
+        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
         if judged_later && !self.skipping && self.view_is_behind() {
             self.wait_for_view();
@@ -106,14 +110,14 @@ impl<C> Session<C> {
         }
         let (number, mut runs) = (self.log.next_statement(), Vec::with_capacity(judged.statements.len()));
         let mut first_permit: Option<Permit> = None;
-        for (index, statement) in judged.statements.iter().enumerate() {
+        for statement in &judged.statements {
             let permit = match self.allowed(statement) {
                 Ok(permit) => permit,
                 Err(refused) => {
                     let sent = text.get(..statement.span.start).unwrap_or_default();
                     self.note_refused(&refused, statement_text(text, statement));
                     if statement.class == Class::CopyIn {
-                        return self.refuse_copy_in(index, refused.complaint);
+                        return self.refuse_copy_in(&runs, refused.complaint);
                     }
                     self.refuse_query(sent, refused.complaint, runs);
                     return Ok(());
@@ -152,9 +156,12 @@ impl<C> Session<C> {
 
     /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
     /// data lines as SQL. The data is taken in and thrown away, then the refusal follows.
-    fn refuse_copy_in(&mut self, index: usize, complaint: Complaint) -> Result<(), End> {
-        if index > 0 || !self.pending.is_empty() {
+    fn refuse_copy_in(&mut self, before: &[Run], complaint: Complaint) -> Result<(), End> {
+        if !before.is_empty() || !self.pending.is_empty() {
             // Behind other statements their answers would have to come first: end the connection instead.
+            for run in before {
+                self.log.failed(run, None);
+            }
             return Err(End::Fatal(Box::new(Complaint {
                 severity: "FATAL",
                 ..complaint
@@ -173,7 +180,7 @@ impl<C> Session<C> {
         let judged = self.judge(parse.text);
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, parse.text);
-            self.refuse_extended(refusal::not_read(fault));
+            self.refuse_parse(parse.name, refusal::not_read(fault));
             return Ok(());
         }
         if self.prepared.len() >= MAX_NAMES {
@@ -184,7 +191,7 @@ impl<C> Session<C> {
         for statement in &judged.statements {
             if let Err(refused) = self.allowed(statement) {
                 self.note_refused(&refused, statement_text(parse.text, statement));
-                self.refuse_extended(refused.complaint);
+                self.refuse_parse(parse.name, refused.complaint);
                 return Ok(());
             }
         }
@@ -217,7 +224,10 @@ impl<C> Session<C> {
         }
         let Some(prepared) = self.find_prepared(&statement) else {
             self.stream_off(head.total);
-            self.refuse_extended(refusal::unknown_name("26000", "prepared statement", &statement));
+            // The server itself misses a statement of no name there is: before it looks at the transaction's state.
+            let mut out = BytesMut::new();
+            frontend::put_bind(&mut out, "", self.nonce.name());
+            self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
             return Ok(Taken::Done);
         };
         if self.portals.len() >= MAX_NAMES {
@@ -244,7 +254,9 @@ impl<C> Session<C> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         let portal = frontend::execute(body).map_err(End::Protocol)?;
         let Some(prepared) = self.find_portal(portal) else {
-            self.refuse_extended(refusal::unknown_name("34000", "portal", portal));
+            let mut out = BytesMut::new();
+            frontend::put_execute(&mut out, self.nonce.name());
+            self.refuse_extended(out, refusal::unknown_name("34000", "portal", portal));
             return Ok(());
         };
         let judged = self.current(&prepared);
@@ -264,7 +276,9 @@ impl<C> Session<C> {
             }
             Err(refused) => {
                 self.note_refused(&refused, &prepared.text);
-                self.refuse_extended(refused.complaint);
+                // Under a name of its own: the client's unnamed statement survives a failing Execute.
+                let name = self.nonce.name().to_owned();
+                self.refuse_parse(&name, refused.complaint);
             }
         }
         Ok(())
@@ -287,7 +301,7 @@ impl<C> Session<C> {
     fn sync(&mut self, message: BytesMut) {
         self.skipping = false;
         // While the server takes COPY data it ignores Sync; the client sends another one afterwards.
-        if matches!(self.copy, Copy::Open { begun: true, .. }) {
+        if matches!(self.copy, Copy::Open { begun: true, .. } | Copy::Swallow(_)) {
             return;
         }
         self.pending.push_back(Expect::Sync);
@@ -295,14 +309,20 @@ impl<C> Session<C> {
         self.link.send_own(message);
     }
 
-    /// Our failing statement in place of a refused message; what follows up to Sync is dropped, as the server would.
-    fn refuse_extended(&mut self, complaint: Complaint) {
+    /// Our failing statement in place of a refused Parse, under the same name: a failing Parse of the unnamed statement
+    /// takes the former one with it, one of a named statement does not.
+    fn refuse_parse(&mut self, name: &str, complaint: Complaint) {
         let mut out = BytesMut::new();
-        frontend::put_parse(&mut out, "", &self.nonce.failing());
+        frontend::put_parse(&mut out, name, &self.nonce.failing());
+        self.refuse_extended(out, complaint);
+    }
+
+    /// A message that fails in place of a refused one; what follows up to Sync is dropped, as the server would.
+    fn refuse_extended(&mut self, failing: BytesMut, complaint: Complaint) {
         self.pending.push_back(Expect::Refusal(Box::new(complaint)));
         self.pipeline = true;
         self.skipping = true;
-        self.link.send_own(out);
+        self.link.send_own(failing);
     }
 
     /// FunctionCall runs a function without any SQL text: refused, with the answer a failing one has.

@@ -297,19 +297,22 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     where
         F: Future<Output = Ending>,
     {
-        let read_client = self.link.backlog() < BACKLOG && self.inbound.len() < BACKLOG.max(self.client_need());
-        let read_server = self.outbound.len() < BACKLOG;
+        let (link_full, outbound_full) = (self.link.backlog() >= BACKLOG, self.outbound.len() >= BACKLOG);
+        let read_client = !link_full && self.inbound.len() < BACKLOG.max(self.client_need());
+        let read_server = !outbound_full;
         let mut client = Side {
             io: &mut self.client,
             inbound: &mut self.inbound,
             outbound: &mut self.outbound,
             read: read_client,
+            awaited: outbound_full,
         };
         let mut server = Side {
             io: &mut self.link.transport,
             inbound: &mut self.link.inbound,
             outbound: &mut self.link.outbound,
             read: read_server,
+            awaited: link_full,
         };
         poll_fn(|cx| {
             if let Poll::Ready(ending) = over.as_mut().poll(cx) {

@@ -26,6 +26,8 @@ pub struct Side<'a, T> {
     pub outbound: &'a mut BytesMut,
     /// Whether there is room to read.
     pub read: bool,
+    /// Whether the other side waits for this side's backlog to shrink before it is read again.
+    pub awaited: bool,
 }
 
 /// What moved.
@@ -33,7 +35,7 @@ pub struct Side<'a, T> {
 pub struct Moved {
     /// Bytes came in.
     pub read: bool,
-    /// A backlog was written down.
+    /// A backlog was written down that the other side waits for.
     pub drained: bool,
     /// The peer closed its sending side.
     pub closed: bool,
@@ -46,9 +48,9 @@ where
 {
     let mut moved = Moved::default();
     if !side.outbound.is_empty() {
-        let backlog = side.outbound.len() > BACKLOG;
-        let drained = poll_write(cx, side.io, side.outbound)?;
-        moved.drained = backlog && drained;
+        poll_write(cx, side.io, side.outbound)?;
+        // However many polls it took to get here.
+        moved.drained = side.awaited && side.outbound.len() < BACKLOG;
     }
     if side.read {
         match poll_read(cx, side.io, side.inbound)? {
@@ -64,21 +66,21 @@ where
     }
 }
 
-/// True when everything was written and flushed.
-fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound: &mut BytesMut) -> io::Result<bool> {
+/// Writes as much as the socket takes.
+fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound: &mut BytesMut) -> io::Result<()> {
     while !outbound.is_empty() {
         match Pin::new(&mut *io).poll_write(cx, outbound) {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(written)) => outbound.advance(written),
             Poll::Ready(Err(error)) => return Err(error),
-            Poll::Pending => return Ok(false),
+            Poll::Pending => return Ok(()),
         }
     }
     // Give the memory back: an idle session holds no write buffer.
     *outbound = BytesMut::new();
     match Pin::new(io).poll_flush(cx) {
-        Poll::Ready(result) => result.map(|()| true),
-        Poll::Pending => Ok(true),
+        Poll::Ready(result) => result,
+        Poll::Pending => Ok(()),
     }
 }
 

@@ -23,6 +23,11 @@ impl Nonce {
         format!("SELECT pg_catalog.{}()", self.0)
     }
 
+    /// A prepared statement or portal that does not exist.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     /// True when `message` is the failing statement's own error.
     pub fn made(&self, message: &str) -> bool {
         message.contains(&*self.0)
@@ -49,10 +54,14 @@ pub fn not_read(fault: &NotRead) -> Complaint {
 
 /// The error of a name the session does not know, with PostgreSQL's own SQLSTATE.
 pub fn unknown_name(sqlstate: &'static str, what: &str, name: &str) -> Complaint {
+    let message = match (what, name) {
+        ("prepared statement", "") => "unnamed prepared statement does not exist".to_owned(),
+        _ => format!("{what} \"{name}\" does not exist"),
+    };
     Complaint {
         severity: "ERROR",
         sqlstate,
-        message: format!("{what} \"{name}\" does not exist"),
+        message,
         detail: None,
         hint: None,
     }

@@ -195,10 +195,11 @@ impl<C> Session<C> {
     }
 
     fn ready(&mut self, status: u8) {
-        loop {
-            match self.pending.pop_front() {
-                Some(Expect::Sync | Expect::Query { .. }) | None => break,
-                Some(_) => {}
+        while let Some(expect) = self.pending.pop_front() {
+            match expect {
+                Expect::Sync | Expect::Query { .. } => break,
+                Expect::Execute(run) => self.log.failed(&run, None),
+                _ => {}
             }
         }
         self.transaction = status;
@@ -254,9 +255,15 @@ impl<C> Session<C> {
         let mut status = Some(report.sqlstate);
         while let Some(expect) = self.pending.pop_front() {
             match expect {
-                Expect::Sync | Expect::Query { .. } => {
+                Expect::Sync => {
                     self.pending.push_front(expect);
-                    break;
+                    return refusal;
+                }
+                // Even a Query is dropped before Sync.
+                Expect::Query { runs, .. } => {
+                    for run in &runs {
+                        self.log.failed(run, None);
+                    }
                 }
                 Expect::Execute(run) => self.log.failed(&run, status.take()),
                 Expect::Refusal(complaint) if status.is_some() => refusal = Some(complaint),
@@ -273,6 +280,8 @@ impl<C> Session<C> {
             // Only the message at the front caused the error.
             status = None;
         }
+        // The client has not sent its Sync yet: what comes before it will be dropped.
+        self.skipping = true;
         refusal
     }
 

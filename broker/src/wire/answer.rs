@@ -1,10 +1,9 @@
 //! What the broker itself says to a client, encoded by `pgwire`.
 
 use bytes::BytesMut;
-use pgwire::error::ErrorInfo;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::CopyInResponse;
-use pgwire::messages::response::{ErrorResponse, ReadyForQuery, TransactionStatus};
+use pgwire::messages::response::{ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, NegotiateProtocolVersion, ParameterStatus};
 
 /// An error or notice of ours.
@@ -41,16 +40,26 @@ impl Complaint {
         self
     }
 
-    /// Appends the ErrorResponse.
+    /// Appends the ErrorResponse: both severities (drivers compare the one that is never translated), then the rest.
     pub fn put(&self, out: &mut BytesMut) {
-        let mut info = ErrorInfo::new(
-            self.severity.to_owned(),
-            self.sqlstate.to_owned(),
-            self.message.replace('\0', ""),
-        );
-        info.detail = self.detail.as_ref().map(|text| text.replace('\0', ""));
-        info.hint = self.hint.as_ref().map(|text| text.replace('\0', ""));
-        put(out, &PgWireBackendMessage::ErrorResponse(ErrorResponse::from(info)));
+        super::frontend::frame(out, b'E', |body| {
+            let mut field = |kind: u8, text: &str| {
+                body.extend_from_slice(&[kind]);
+                body.extend_from_slice(text.replace('\0', "").as_bytes());
+                body.extend_from_slice(&[0]);
+            };
+            field(b'S', self.severity);
+            field(b'V', self.severity);
+            field(b'C', self.sqlstate);
+            field(b'M', &self.message);
+            if let Some(detail) = &self.detail {
+                field(b'D', detail);
+            }
+            if let Some(hint) = &self.hint {
+                field(b'H', hint);
+            }
+            body.extend_from_slice(&[0]);
+        });
     }
 }
 

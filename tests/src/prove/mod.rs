@@ -29,14 +29,18 @@ pub fn policy() -> String {
       - { functions: ["pg_catalog.*"] }
     limits: { ttl: 1s, max-session: 2s, max-connections: 1 }
 "#;
-    usual.replace("functions: [\"pg_catalog.*\"]", "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]") + brief
+    usual.replace(
+        "functions: [\"pg_catalog.*\"]",
+        "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]",
+    ) + brief
 }
 
 /// The operator's ceilings, and a rate limit that lets one loopback address ask as fast as it can.
 pub fn operator() -> String {
-    include_str!("../../fixtures/ceilings.yaml")
-        .replace("functions: [\"pg_catalog.*\"]", "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]")
-        + "rate-limit: { per-second: 100000, burst: 100000 }\n"
+    include_str!("../../fixtures/ceilings.yaml").replace(
+        "functions: [\"pg_catalog.*\"]",
+        "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]",
+    ) + "rate-limit: { per-second: 100000, burst: 100000 }\n"
 }
 
 /// SplitMix64: the same seed gives the same choices everywhere.

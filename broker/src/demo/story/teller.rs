@@ -60,9 +60,9 @@ impl<'a> Teller<'a> {
                 .any(|word| line.contains(word));
             let line = format!("   │ {line}");
             if refused {
-                self.out.toned(Tone::Refused, &line)?
+                self.out.toned(Tone::Refused, &line)?;
             } else {
-                self.out.line(&line)?
+                self.out.line(&line)?;
             }
         }
         Ok(())
