@@ -96,7 +96,11 @@ impl Plan {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {name}; give the operator's file with --config"))?;
         let settings = Settings::parse(&text, &name, clock.now())?;
-        match Operator::read(&text, &name) {
+        // Jobs are shown its lines, and have no business with the folder it lies in.
+        let shown = path
+            .file_name()
+            .map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned());
+        match Operator::read(&text, &shown) {
             Ok(operator) => Ok(Self { settings, operator }),
             Err(found) => bail!("{}", diagnostic::text(&found, &text).trim_end().to_owned()),
         }
