@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::pending::{Expect, Run};
-use super::prepared::{Judged, JudgedStatement, Prepared};
+use super::prepared::{Judged, JudgedStatement, Prepared, read_and_judge};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
 use crate::decide::{Decision, Permit};
 use crate::sql::{Barrier, Class, Names};
@@ -19,6 +19,10 @@ use crate::wire::frontend::{self, Target};
 const BIND_NAMES: usize = 4096;
 /// Prepared statements and portals one session may hold.
 const MAX_NAMES: usize = 10_000;
+/// Answers the server may owe before the client is made to wait. More than the server ever holds back by itself.
+const MAX_PENDING: usize = 16 * 1024;
+/// A text of more bytes is read on a thread of its own: it may take long, and this one serves other sessions too.
+const BIG: usize = 16 * 1024;
 
 /// What became of a message.
 enum Taken {
@@ -31,7 +35,11 @@ enum Taken {
 impl<C> Session<C> {
     /// Handles every complete message in the inbound buffer, as far as the session may go on.
     pub(super) fn client_frames(&mut self) -> Result<(), End> {
-        while !self.waiting && self.link.backlog() < BACKLOG {
+        while !self.waiting
+            && self.reading.is_none()
+            && self.link.backlog() < BACKLOG
+            && self.pending.len() < MAX_PENDING
+        {
             if self.client_stream.0 > 0 {
                 if self.inbound.is_empty() {
                     break;
@@ -72,6 +80,10 @@ impl<C> Session<C> {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
+        if matches!(head.tag, b'Q' | b'P') && !self.skipping && head.total > BIG && self.read_ahead.is_none() {
+            self.start_reading(head)?;
+            return Ok(Taken::NotYet);
+        }
         let message = self.inbound.split_to(head.total);
         self.log.bytes_in += u64::try_from(head.total).unwrap_or(u64::MAX);
         match head.tag {
@@ -90,6 +102,21 @@ impl<C> Session<C> {
         Ok(Taken::Done)
     }
 
+    /// Has the text of a big message read and judged elsewhere; the message waits in the buffer meanwhile.
+    fn start_reading(&mut self, head: Head) -> Result<(), End> {
+        let body = frame::body(&self.inbound, head.total).map_err(End::Protocol)?;
+        let text = match head.tag {
+            b'Q' => frontend::query(body),
+            _ => frontend::parse(body).map(|parse| parse.text),
+        };
+        let text = text.map_err(End::Protocol)?.to_owned();
+        let (scope, snapshot) = (self.grant.scope.clone(), self.view.shared());
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            read_and_judge(&text, &scope, &snapshot)
+        }));
+        Ok(())
+    }
+
     // === the simple protocol ===
 
     fn query(&mut self, message: BytesMut) -> Result<(), End> {
@@ -98,7 +125,7 @@ impl<C> Session<C> {
         if matches!(self.copy, Copy::Open { .. }) {
             return Err(End::Protocol(WireFault::Unexpected('Q')));
         }
-        let judged = self.judge(text);
+        let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(text));
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, text);
             self.refuse_query("", refusal::not_read(fault), Vec::new());
@@ -177,7 +204,7 @@ impl<C> Session<C> {
     fn parse(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         let parse = frontend::parse(body).map_err(End::Protocol)?;
-        let judged = self.judge(parse.text);
+        let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(parse.text));
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, parse.text);
             self.refuse_parse(parse.name, refusal::not_read(fault));

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::id::SessionId;
@@ -37,7 +38,7 @@ use crate::wire::answer::Complaint;
 pub use self::core::{Core, House};
 use self::log::Log;
 use self::pending::Expect;
-use self::prepared::Prepared;
+use self::prepared::{Judged, Prepared};
 use self::pump::{BACKLOG, Side, poll_side};
 use self::refusal::Nonce;
 pub use self::schema::View;
@@ -118,6 +119,10 @@ pub struct Session<C> {
     server_skips: bool,
     /// The next client message waits until the server has answered everything and the schema was read again.
     waiting: bool,
+    /// A big text that is being read and judged on another thread.
+    reading: Option<JoinHandle<Judged>>,
+    /// The judgement of the big text at the head of the inbound buffer.
+    read_ahead: Option<Rc<Judged>>,
     /// Bytes of a streamed client message still to come, and where they go.
     client_stream: (usize, Onward),
     /// Bytes of a streamed server message still to pass on.
@@ -204,6 +209,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             skipping: false,
             server_skips: false,
             waiting: false,
+            reading: None,
+            read_ahead: None,
             client_stream: (0, Onward::Drop),
             server_stream: 0,
         };
@@ -240,6 +247,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 refreshed = self.refresh_view() => refreshed?,
             }
             self.waiting = false;
+            return Ok(());
+        }
+        if let Some(reading) = &mut self.reading {
+            let judged = tokio::select! {
+                biased;
+                ending = over.as_mut() => return Err(End::Grant(ending)),
+                judged = reading => judged,
+            };
+            self.reading = None;
+            // A reader that panicked was caught and is a denial; one that was aborted means the process is ending.
+            self.read_ahead = Some(Rc::new(judged.map_err(|_| End::UpstreamGone)?));
             return Ok(());
         }
         let (from_client, from_server) = self.wait(over).await?;

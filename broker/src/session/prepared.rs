@@ -96,7 +96,8 @@ impl DecisionCache {
     }
 }
 
-fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged {
+/// Reads and judges `text`. Pure; may take long for a long text.
+pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged {
     let version = snapshot.version;
     match sql::read(text, snapshot) {
         Ok(statements) => Judged {

@@ -52,6 +52,12 @@ where
         // However many polls it took to get here.
         moved.drained = side.awaited && side.outbound.len() < BACKLOG;
     }
+    if side.outbound.is_empty()
+        && let Poll::Ready(flushed) = Pin::new(&mut *side.io).poll_flush(cx)
+    {
+        // Asked on every poll: TLS may hold bytes that the socket did not take the last time.
+        flushed?;
+    }
     if side.read {
         match poll_read(cx, side.io, side.inbound)? {
             Poll::Ready(0) => moved.closed = true,
@@ -78,10 +84,7 @@ fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound:
     }
     // Give the memory back: an idle session holds no write buffer.
     *outbound = BytesMut::new();
-    match Pin::new(io).poll_flush(cx) {
-        Poll::Ready(result) => result,
-        Poll::Pending => Ok(()),
-    }
+    Ok(())
 }
 
 fn poll_read<T: AsyncRead + Unpin>(

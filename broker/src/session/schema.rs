@@ -43,6 +43,11 @@ impl View {
         &self.snapshot
     }
 
+    /// The snapshot in force, to be taken elsewhere.
+    pub fn shared(&self) -> Arc<Snapshot> {
+        self.snapshot.clone()
+    }
+
     /// True when the session has a schema of its own, which a rollback would take away.
     pub fn is_private(&self) -> bool {
         self.private
