@@ -131,6 +131,8 @@ impl<C> Session<C> {
 
     /// The ReadyForQuery that ends the Query.
     fn finish_script(&mut self) {
+        // The Sync is ours: what the client sends next is not behind an error of its own.
+        self.skipping = false;
         let mut out = BytesMut::new();
         frontend::put_bare(&mut out, b'S');
         self.pending.push_back(Expect::Sync);
