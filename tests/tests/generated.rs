@@ -28,32 +28,95 @@ const PROSE: &[&str] = &[
 
 /// Literals of the broker that look like codes and are none: YAML keys, statement classes, names of records, headers.
 const NO_CODES: &[&str] = &[
-    "always-mask", "broker-started", "copy-in", "copy-out", "github-actions", "grant-minted", "hoop-db",
-    "id-token", "idempotency-key", "idle-timeout", "kebab-case", "ledger-chain", "ledger-sync", "lock-timeout",
-    "max-affected-rows", "max-bytes", "max-connections", "max-lifetime", "max-rows", "max-session", "max-token-age",
-    "no-store", "operator-token", "policy-from", "pull-requests", "read-only", "repository-id", "required-claims",
-    "reusable-workflow", "revoke-token", "session-closed", "session-opened", "start-up", "statement-timeout", "two-phase",
-    "verify-full", "x-request-id",
+    "always-mask",
+    "broker-started",
+    "copy-in",
+    "copy-out",
+    "github-actions",
+    "grant-minted",
+    "hoop-db",
+    "id-token",
+    "idempotency-key",
+    "idle-timeout",
+    "kebab-case",
+    "ledger-chain",
+    "ledger-sync",
+    "lock-timeout",
+    "max-affected-rows",
+    "max-bytes",
+    "max-connections",
+    "max-lifetime",
+    "max-rows",
+    "max-session",
+    "max-token-age",
+    "no-store",
+    "operator-token",
+    "policy-from",
+    "pull-requests",
+    "read-only",
+    "repository-id",
+    "required-claims",
+    "reusable-workflow",
+    "revoke-token",
+    "session-closed",
+    "session-opened",
+    "start-up",
+    "statement-timeout",
+    "two-phase",
+    "verify-full",
+    "x-request-id",
 ];
 /// Codes of one word, which look like any other word.
-const ONE_WORD: &[&str] = &["busy", "empty", "internal", "never", "opaque", "stopping", "timeout", "unresolved"];
+const ONE_WORD: &[&str] = &[
+    "busy",
+    "empty",
+    "internal",
+    "never",
+    "opaque",
+    "stopping",
+    "timeout",
+    "unresolved",
+];
 /// The same for the action: its inputs, outputs and headers.
 const NO_CODES_OF_THE_ACTION: &[&str] = &[
-    "broker-url", "ca-certificate", "ca-file", "content-type", "database-url", "env-prefix", "expires-at",
-    "fail-on-denied-statement", "github-actions", "grant-id", "hoop-db-access-action", "idempotency-key", "jdbc-url",
-    "on-denial", "policy-sha", "retry-after", "service-file", "tls-name", "tls-trust", "url-scheme", "url-style",
-    "verify-connection", "verify-full",
+    "broker-url",
+    "ca-certificate",
+    "ca-file",
+    "content-type",
+    "database-url",
+    "env-prefix",
+    "expires-at",
+    "fail-on-denied-statement",
+    "github-actions",
+    "grant-id",
+    "hoop-db-access-action",
+    "idempotency-key",
+    "jdbc-url",
+    "on-denial",
+    "policy-sha",
+    "retry-after",
+    "service-file",
+    "tls-name",
+    "tls-trust",
+    "url-scheme",
+    "url-style",
+    "verify-connection",
+    "verify-full",
 ];
 
 fn is_kebab(text: &str) -> bool {
     text.contains('-')
-        && text.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase()))
+        && text
+            .split('-')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase()))
 }
 
 fn is_sqlstate(text: &str) -> bool {
     text.len() == 5
         && text.starts_with(|first: char| first.is_ascii_digit())
-        && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
 }
 
 /// Every string literal of the broker's sources, tests and demo left out.
@@ -74,7 +137,9 @@ fn literals() -> BTreeSet<String> {
     }
     let mut found = BTreeSet::new();
     for source in files(&root().join("broker/src")) {
-        let helper = ["demo/", "store/conformance", "grant/testing"].iter().any(|part| source.path.starts_with(part));
+        let helper = ["demo/", "store/conformance", "grant/testing"]
+            .iter()
+            .any(|part| source.path.starts_with(part));
         if !source.of_tests && !helper {
             walk(&source.tokens, &mut found);
         }
@@ -87,7 +152,12 @@ fn action_literals() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(root().join("action/src/lib")).expect("the action's sources") {
         let text = fs::read_to_string(entry.expect("an entry").path()).expect("a source file");
-        found.extend(text.split('\'').skip(1).filter(|part| is_kebab(part)).map(str::to_owned));
+        found.extend(
+            text.split('\'')
+                .skip(1)
+                .filter(|part| is_kebab(part))
+                .map(str::to_owned),
+        );
     }
     found
 }
@@ -95,7 +165,9 @@ fn action_literals() -> BTreeSet<String> {
 /// What stands in the first column of the tables of ERRORS.md.
 fn documented() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("broker/docs/ERRORS.md")).expect("ERRORS.md");
-    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let cells = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     cells.map(|(code, _)| code.to_owned()).collect()
 }
 
@@ -103,19 +175,40 @@ fn documented() -> BTreeSet<String> {
 fn every_code_is_explained_and_every_explained_code_exists() {
     let literals = literals();
     let of = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>();
-    let mut codes: BTreeSet<String> =
-        literals.iter().filter(|text| is_kebab(text) || is_sqlstate(text)).cloned().collect();
-    codes.extend(ONE_WORD.iter().filter(|word| literals.contains(**word)).map(|word| (*word).to_owned()));
+    let mut codes: BTreeSet<String> = literals
+        .iter()
+        .filter(|text| is_kebab(text) || is_sqlstate(text))
+        .cloned()
+        .collect();
+    codes.extend(
+        ONE_WORD
+            .iter()
+            .filter(|word| literals.contains(**word))
+            .map(|word| (*word).to_owned()),
+    );
     codes.extend(action_literals().difference(&of(NO_CODES_OF_THE_ACTION)).cloned());
     let stale: Vec<&&str> = NO_CODES.iter().filter(|word| !codes.contains(**word)).collect();
-    assert!(stale.is_empty(), "no longer in the code, take them out of NO_CODES: {stale:?}");
+    assert!(
+        stale.is_empty(),
+        "no longer in the code, take them out of NO_CODES: {stale:?}"
+    );
     let codes: BTreeSet<String> = codes.difference(&of(NO_CODES)).cloned().collect();
     let documented = documented();
     let missing: Vec<&String> = codes.difference(&documented).collect();
     let gone: Vec<&String> = documented.difference(&codes).collect();
-    assert!(missing.is_empty(), "explain them in broker/docs/ERRORS.md (or they are no codes: NO_CODES): {missing:?}");
-    assert!(gone.is_empty(), "broker/docs/ERRORS.md explains codes that are gone: {gone:?}");
-    assert!(codes.len() > 100, "only {} codes were seen: the scan is broken", codes.len());
+    assert!(
+        missing.is_empty(),
+        "explain them in broker/docs/ERRORS.md (or they are no codes: NO_CODES): {missing:?}"
+    );
+    assert!(
+        gone.is_empty(),
+        "broker/docs/ERRORS.md explains codes that are gone: {gone:?}"
+    );
+    assert!(
+        codes.len() > 100,
+        "only {} codes were seen: the scan is broken",
+        codes.len()
+    );
 }
 
 /// Compares `text` with the file at `path`, or writes it when `UPDATE_EXPECTED` is set.
@@ -125,20 +218,28 @@ fn hold(path: &str, text: &str) {
         fs::write(&full, text).expect("the file can be written");
     }
     let stands = fs::read_to_string(&full).unwrap_or_default();
-    assert!(stands == text, "{path} is out of date: UPDATE_EXPECTED=1 cargo test -p tests --test generated");
+    assert!(
+        stands == text,
+        "{path} is out of date: UPDATE_EXPECTED=1 cargo test -p tests --test generated"
+    );
 }
 
 /// The command line without what depends on the terminal or the environment it is asked in.
 fn plain(command: Command) -> Command {
     let command = command.term_width(100).mut_args(|arg| arg.hide_env_values(true));
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    names.iter().fold(command, |command, name| command.mut_subcommand(name, plain))
+    names
+        .iter()
+        .fold(command, |command, name| command.mut_subcommand(name, plain))
 }
 
 fn chapter(command: &mut Command, name: &str, out: &mut String) {
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    out.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
+    out.push_str(&format!(
+        "\n## `{name}`\n\n```text\n{}\n```\n",
+        lines.join("\n").trim_end()
+    ));
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
         let name = format!("{name} {}", sub.get_name());
         chapter(sub, &name, out);
@@ -149,7 +250,9 @@ fn chapter(command: &mut Command, name: &str, out: &mut String) {
 fn the_command_line_reference_is_current() {
     let mut command = plain(Cli::command());
     command.build();
-    let mut text = "# Command line\n\nGenerated from the program: `UPDATE_EXPECTED=1 cargo test -p tests --test generated`.\n".to_owned();
+    let mut text =
+        "# Command line\n\nGenerated from the program: `UPDATE_EXPECTED=1 cargo test -p tests --test generated`.\n"
+            .to_owned();
     chapter(&mut command, "hoop-db", &mut text);
     hold("broker/docs/CLI.md", &text);
 }
@@ -161,7 +264,14 @@ fn the_api_document_is_current() {
 
 fn prose() -> Vec<(PathBuf, String)> {
     let paths = PROSE.iter().map(|path| root().join(path));
-    paths.map(|path| (path.clone(), fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))).collect()
+    paths
+        .map(|path| {
+            (
+                path.clone(),
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -187,11 +297,19 @@ fn every_link_leads_somewhere() {
 /// The `hoop-db …` lines of fenced blocks, continuations joined.
 fn commands(text: &str) -> Vec<String> {
     let blocks = text.split("```").skip(1).step_by(2);
-    let lines = blocks.flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>());
+    let lines = blocks.flat_map(|block| {
+        block
+            .replace("\\\n", " ")
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
     lines
         .filter_map(|line| {
             let line = line.trim().trim_start_matches("- ").trim_start_matches("$ ");
-            let start = line.find("hoop-db ").filter(|at| *at == 0 || line[..*at].ends_with("$(") || line[..*at].ends_with('"'))?;
+            let start = line
+                .find("hoop-db ")
+                .filter(|at| *at == 0 || line[..*at].ends_with("$(") || line[..*at].ends_with('"'))?;
             let line = line[start..].split(" # ").next()?.split(" | ").next()?;
             Some(line.trim_end_matches(['"', ')']).to_owned())
         })
@@ -223,9 +341,17 @@ fn every_command_of_the_prose_is_one_the_program_takes() {
     let mut count = 0;
     // Where the examples rely on the environment, so does the check.
     let cli = || {
-        let given = |command: Command, name: &'static str| command.mut_subcommand(name, |sub| sub.mut_arg("broker", |arg| arg.default_value("x").required(false)));
-        ["run", "open", "close", "whoami", "kill"].into_iter().fold(Cli::command(), given)
-            .mut_subcommand("kill", |sub| sub.mut_arg("operator_token", |arg| arg.default_value("x").required(false)))
+        let given = |command: Command, name: &'static str| {
+            command.mut_subcommand(name, |sub| {
+                sub.mut_arg("broker", |arg| arg.default_value("x").required(false))
+            })
+        };
+        ["run", "open", "close", "whoami", "kill"]
+            .into_iter()
+            .fold(Cli::command(), given)
+            .mut_subcommand("kill", |sub| {
+                sub.mut_arg("operator_token", |arg| arg.default_value("x").required(false))
+            })
     };
     for (path, text) in prose() {
         for line in commands(&text) {
@@ -237,4 +363,29 @@ fn every_command_of_the_prose_is_one_the_program_takes() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 15, "only {count} commands were seen: the scan is broken");
+}
+
+#[test]
+fn the_readmes_policy_fits_its_operators_file() {
+    let text = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let block = |begins: &str| {
+        let mut blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        blocks
+            .find(|block| block.contains(begins))
+            .unwrap_or_else(|| panic!("no block with {begins}"))
+            .to_owned()
+    };
+    let operator = hoop::policy::operator::Operator::read(&block("\nrepositories:"), "broker.yaml")
+        .unwrap_or_else(|found| panic!("{found:?}"));
+    let policies = hoop::policy::set::Policies::load(&operator, |file| {
+        assert_eq!(file, "acme/orders/db-access.yaml");
+        Ok(block("\nscopes:"))
+    });
+    let repository = policies.repositories().next().expect("one repository");
+    let compiled = repository.policy.as_ref().expect("its policy");
+    let scope = compiled.scopes.get("migrate").expect("the scope");
+    assert!(scope.is_ok(), "{:?}", compiled.diagnostics);
 }
