@@ -79,6 +79,9 @@ pub struct WhoamiArgs {
     /// The audience of the token; by default what the broker says.
     #[arg(long)]
     audience: Option<String>,
+    /// Print the claims as JSON, for `policy explain`, and do not ask the broker.
+    #[arg(long)]
+    json: bool,
 }
 
 /// `hoop-db kill`.
@@ -274,6 +277,10 @@ pub async fn whoami(args: WhoamiArgs, out: &mut Out) -> Result<ExitCode> {
         .decode(payload)
         .context("not a JWT")?;
     let claims: serde_json::Map<String, Value> = serde_json::from_slice(&bytes).context("not a JWT")?;
+    if args.json {
+        out.line(&serde_json::to_string_pretty(&claims)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let width = claims.keys().map(String::len).max().unwrap_or_default();
     for (name, value) in &claims {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -287,6 +294,7 @@ pub async fn whoami(args: WhoamiArgs, out: &mut Out) -> Result<ExitCode> {
                 out.line("\nthe broker accepts this token")?;
                 if let Some(expected) = problem.document.pointer("/expected").filter(|value| !value.is_null()) {
                     let scopes = expected.as_str().map_or_else(|| expected.to_string(), str::to_owned);
+                    let scopes = scopes.strip_prefix("scope: ").unwrap_or(&scopes);
                     out.line(&format!("scopes of its repository: {scopes}"))?;
                 }
                 Ok(ExitCode::SUCCESS)

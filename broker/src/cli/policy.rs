@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::out::{Out, Tone};
 use crate::base::clock::Clock;
 use crate::catalog::{self, Catalogs};
-use crate::claims::Claims;
+use crate::claims::{self, Claims, Payload, Source};
 use crate::decide::explain::explain;
 use crate::decide::{Decision, judge};
 use crate::policy::compile::{self, Bounds};
@@ -18,6 +20,7 @@ use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
 use crate::sql::{self, Snapshot};
+use crate::token::config::IssuerConfig;
 use crate::upstream::control::Controls;
 
 /// `hoop-db policy …`.
@@ -46,7 +49,8 @@ pub enum PolicyCommand {
         /// The policies directory, when it is not the one the operator's file names.
         #[arg(long, value_name = "PATH")]
         policies: Option<PathBuf>,
-        /// A JSON file with the job's claims: an `hoop-db` claims document, as the ledger's grant record holds it.
+        /// A JSON file with the claims of the job's token: what `hoop-db whoami --json` prints, or `claims` of the
+        /// grant's record in the ledger.
         #[arg(long, value_name = "PATH")]
         claims: PathBuf,
         /// The scope.
@@ -100,7 +104,7 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             sql,
             snapshot,
         } => {
-            let claims: Claims = serde_json::from_str(&read(&claims)?).context("the claims file cannot be read")?;
+            let claims = claims_of(&claims, &operator)?;
             let policies = load(&operator, policies.as_deref())?;
             explain_job(&claims, &scope, &policies, sql.as_deref().zip(snapshot.as_deref()), out)
         }
@@ -227,6 +231,35 @@ fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, ou
         }
     }
     Ok(good)
+}
+
+/// The claims of a token as the broker reads them, with the issuers of the operator's file. Nothing is verified: this
+/// explains, it does not admit.
+fn claims_of(path: &Path, operator: &Path) -> Result<Claims> {
+    let raw: Map<String, Value> = serde_json::from_str(&read(path)?).context("the claims are not a JSON object")?;
+    let issuers = crate::config::issuers::<IssuerConfig>(&read(operator)?, &operator.display().to_string())?;
+    let url = raw
+        .get("iss")
+        .and_then(Value::as_str)
+        .context("the claims have no `iss`")?;
+    let time = |name: &str| raw.get(name).and_then(Value::as_i64).unwrap_or_default();
+    for (name, config) in issuers {
+        let issuer = config.build(&name)?;
+        if issuer.url == url {
+            let source = Source {
+                kind: issuer.kind,
+                issuer: &issuer.name,
+                url: &issuer.url,
+                paths: issuer.claims.as_ref(),
+                payload: Payload::new(&raw),
+                jti: "",
+                issued_at: Timestamp::from_second(time("iat"))?,
+                expires_at: Timestamp::from_second(time("exp"))?,
+            };
+            return Ok(claims::provider(issuer.kind).claims(&source)?);
+        }
+    }
+    bail!("the operator's file defines no issuer {url}")
 }
 
 fn operator_file(path: &Path) -> Result<Operator> {

@@ -28,6 +28,7 @@ use crate::base::secret::Secret;
 use crate::grant::{Grants, Nature, Problem};
 
 pub use health::Check;
+pub use openapi::document;
 pub use serve::serve;
 
 /// The version of everything under `/v1`.

@@ -58,10 +58,19 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(metrics::metrics))
 }
 
+/// The document of every route, as `/openapi.json` serves it.
+pub fn document() -> String {
+    text(&routes().into_openapi())
+}
+
+fn text(api: &utoipa::openapi::OpenApi) -> String {
+    // Serialising our own document cannot fail; an empty one would be seen by the snapshot test.
+    api.to_pretty_json().unwrap_or_default()
+}
+
 /// Adds `/openapi.json`.
 pub fn serve_document(router: Router<Arc<App>>, api: &utoipa::openapi::OpenApi) -> Router<Arc<App>> {
-    // Serialising our own document cannot fail; an empty one would be seen by the snapshot test.
-    let text: Arc<str> = api.to_pretty_json().unwrap_or_default().into();
+    let text: Arc<str> = text(api).into();
     let answer = move || async move { ([(CONTENT_TYPE, "application/json")], text.to_string()) };
     router.route("/openapi.json", axum::routing::get(answer))
 }

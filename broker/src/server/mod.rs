@@ -31,7 +31,6 @@ use crate::grant::registry::Caps;
 use crate::grant::{Grants, Registry};
 use crate::http::{self, App, Endpoints, IssuerInfo};
 use crate::issuer::Verifier;
-use crate::ledger::Record;
 use crate::policy::diagnostic;
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
@@ -204,10 +203,6 @@ impl Broker {
         {
             tracing::warn!("some work was still going on at shutdown");
         }
-        let stopped = Record::BrokerStopped {
-            boot: self.recorder.boot().into(),
-        };
-        self.recorder.control().write_durably(&stopped).await?;
         if let Ok(recorder) = Arc::try_unwrap(self.recorder) {
             tokio::task::spawn_blocking(move || recorder.close()).await??;
         } else {
@@ -243,7 +238,7 @@ async fn bind(settings: &Settings) -> Result<(TcpListener, Vec<std::net::TcpList
     Ok((http, listeners))
 }
 
-/// The store and the ledger, and the ledger's first record.
+/// The store and the ledger; the ledger records the start itself.
 async fn open_state(settings: &Settings, clock: &Clock) -> Result<(Sqlite, Arc<Recorder>)> {
     let (state, clock) = (settings.state.clone(), clock.clone());
     let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -251,11 +246,6 @@ async fn open_state(settings: &Settings, clock: &Clock) -> Result<(Sqlite, Arc<R
         Ok((store, Recorder::open(&state.join(FOLDER), clock)?))
     })
     .await??;
-    let started = Record::BrokerStarted {
-        version: env!("CARGO_PKG_VERSION").into(),
-        boot: recorder.boot().into(),
-    };
-    recorder.control().write_durably(&started).await?;
     Ok((store, Arc::new(recorder)))
 }
 
