@@ -4,7 +4,7 @@
 //! its name. Left out are functions that run SQL text, read a relation, a file or a large object by name, show what
 //! other sessions do, signal them, sleep, take advisory locks, move sequences, describe views and comments, assign
 //! transaction numbers, or make a huge value out of a small one (`repeat`, `lpad`). A scope may name those under
-//! `functions:`.
+//! `functions:`. `pg_advisory_unlock_all` is in: it gives up what the session itself holds, and asyncpg's pool sends it.
 
 /// Functions without any effect, sorted. A name covers all its overloads.
 const SAFE: &[&str] = &[
@@ -39,7 +39,7 @@ const SAFE: &[&str] = &[
     "max", "md5", "min", "min_scale", "mod", "mode", "multirange", "name", "netmask", "network", "normalize", "now",
     "nth_value", "ntile", "num_nonnulls", "num_nulls", "numeric", "nummultirange", "numnode", "numrange",
     "octet_length", "oid", "overlaps", "overlay", "parse_ident", "percent_rank", "percentile_cont", "percentile_disc",
-    "pg_backend_pid", "pg_char_to_encoding", "pg_client_encoding", "pg_collation_for", "pg_collation_is_visible",
+    "pg_advisory_unlock_all", "pg_backend_pid", "pg_char_to_encoding", "pg_client_encoding", "pg_collation_for", "pg_collation_is_visible",
     "pg_column_size", "pg_conversion_is_visible", "pg_encoding_to_char", "pg_function_is_visible", "pg_get_userbyid",
     "pg_is_in_recovery", "pg_opclass_is_visible", "pg_operator_is_visible", "pg_opfamily_is_visible", "pg_size_bytes",
     "pg_size_pretty", "pg_statistics_obj_is_visible", "pg_table_is_visible", "pg_ts_config_is_visible",
