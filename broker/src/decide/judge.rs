@@ -149,6 +149,10 @@ fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<De
             Err(reason::setting(setting, false, scope))
         };
     }
+    // RESET ALL goes back to what the broker logged in with: the pins and the scope's limits. Roles stay as they are.
+    if name == "all" && value.is_none() && class == Class::Set {
+        return Ok(());
+    }
     let limit = match name.as_str() {
         "statement_timeout" => scope.limits.statement_timeout.as_ref(),
         "lock_timeout" => scope.limits.lock_timeout.as_ref(),

@@ -236,6 +236,8 @@ const SAFE: &[&str] = &[
     "percent_rank",
     "percentile_cont",
     "percentile_disc",
+    // Gives up what the session itself holds; asyncpg's pool sends it when a connection goes back.
+    "pg_advisory_unlock_all",
     "pg_backend_pid",
     "pg_char_to_encoding",
     "pg_client_encoding",

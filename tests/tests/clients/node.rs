@@ -1,0 +1,36 @@
+//! node-postgres, from the action's own dependencies.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tests::House;
+use tests::house::{root, run};
+
+use crate::{report, script};
+
+/// The action's folder, with node-postgres in it.
+fn action() -> Result<PathBuf> {
+    let folder = root().join("action");
+    if !folder.join("node_modules/pg/package.json").exists() {
+        let mut command = Command::new("npm");
+        let (success, stdout, stderr) = run(command.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder), "")?;
+        ensure!(success, "npm ci: {stdout}{stderr}");
+    }
+    Ok(folder)
+}
+
+/// The Node that `tests/setup.sh` put beside this tree where the machine's own is too old.
+fn node() -> Command {
+    let own = root().join(".tools/node/bin/node");
+    Command::new(if own.exists() { own } else { PathBuf::from("node") })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_postgres_works() -> Result<()> {
+    let house = House::start().await?;
+    let grant = house.grant("migrate").await?;
+    let seen = report(&house, &grant, node().arg(script("with_pg.mjs")).arg(action()?.join("package.json")))?;
+    println!("{seen}");
+    Ok(())
+}
