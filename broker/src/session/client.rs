@@ -84,10 +84,18 @@ impl<C> Session<C> {
 
     fn query(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
-        let text = frontend::query(body).map_err(End::Protocol)?;
         if matches!(self.copy, Copy::Open { .. }) {
             return Err(End::Protocol(WireFault::Unexpected('Q')));
         }
+        let text = match frontend::query(body) {
+            Ok(text) => text,
+            Err(WireFault::NotUtf8) => {
+                let complaint = self.note_not_utf8();
+                self.refuse_query("", complaint, Vec::new());
+                return Ok(());
+            }
+            Err(fault) => return Err(End::Protocol(fault)),
+        };
         let judged = self.judge(text);
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, text);
@@ -157,7 +165,15 @@ impl<C> Session<C> {
 
     fn parse(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
-        let parse = frontend::parse(body).map_err(End::Protocol)?;
+        let parse = match frontend::parse(body) {
+            Ok(parse) => parse,
+            Err(WireFault::NotUtf8) => {
+                let complaint = self.note_not_utf8();
+                self.refuse_parse("", complaint);
+                return Ok(());
+            }
+            Err(fault) => return Err(End::Protocol(fault)),
+        };
         let judged = self.judge(parse.text);
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, parse.text);
@@ -399,6 +415,20 @@ impl<C> Session<C> {
     fn note_denied(&mut self, denial: &crate::decide::Denial, text: &str) {
         self.grant.totals.deny(denial);
         self.log.denied(denial, text);
+    }
+
+    /// The server fails such a text as well; nothing of it is worth keeping.
+    fn note_not_utf8(&mut self) -> Complaint {
+        let fault = WireFault::NotUtf8;
+        let denial = crate::decide::judge::denied(
+            "not-utf8",
+            "a text that is not UTF-8",
+            &fault.to_string(),
+            "send UTF-8: the endpoint's client_encoding is pinned to it",
+            &self.grant.scope,
+        );
+        self.note_denied(&denial, "");
+        Complaint { sqlstate: fault.sqlstate(), ..refusal::denied(&denial) }
     }
 
     fn note_sent(&mut self, permit: &Permit) {
