@@ -1,7 +1,7 @@
 //! A raw-wire PostgreSQL peer: sends exactly the bytes a test says and shows exactly the messages that come back.
 
 use anyhow::{Context as _, Result, bail};
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -17,6 +17,10 @@ pub struct Raw {
     pub pid: u32,
     /// The cancel secret as the peer was told.
     pub secret: Vec<u8>,
+    /// The ParameterStatus values of the greeting.
+    pub parameters: Vec<(String, String)>,
+    /// The body of NegotiateProtocolVersion, when there was one.
+    pub negotiated: Option<Vec<u8>>,
 }
 
 /// One message: its type and its body.
@@ -25,20 +29,20 @@ pub type Message = (char, Vec<u8>);
 impl Raw {
     /// Logs in over an open stream, with extra start-up keys.
     pub async fn login(stream: Box<dyn Stream>, user: &str, password: &str, keys: &[(&str, &str)]) -> Result<Self> {
+        Self::login_as(stream, 196_608, user, password, keys).await
+    }
+
+    /// The same in a certain version of the protocol.
+    pub async fn login_as(
+        stream: Box<dyn Stream>,
+        version: u32,
+        user: &str,
+        password: &str,
+        keys: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut raw = Self::new(stream);
-        let mut body = BytesMut::new();
-        body.put_u32(196_608);
-        for (key, value) in [("user", user)].iter().chain(keys) {
-            body.put_slice(key.as_bytes());
-            body.put_u8(0);
-            body.put_slice(value.as_bytes());
-            body.put_u8(0);
-        }
-        body.put_u8(0);
-        let mut packet = BytesMut::new();
-        packet.put_u32(u32::try_from(body.len() + 4)?);
-        packet.put_slice(&body);
-        raw.send(&packet).await?;
+        let pairs: Vec<_> = [("user", user)].into_iter().chain(keys.iter().copied()).collect();
+        raw.send(&packet(version, &self::keys(&pairs))).await?;
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let (tag, body) = raw.next().await?;
@@ -64,6 +68,12 @@ impl Raw {
                     raw.pid = u32::from_be_bytes(body[..4].try_into()?);
                     raw.secret = body[4..].to_vec();
                 }
+                'S' => {
+                    let texts: Vec<&[u8]> = body.split(|&byte| byte == 0).collect();
+                    let text = |index: usize| String::from_utf8_lossy(texts[index]).into_owned();
+                    raw.parameters.push((text(0), text(1)));
+                }
+                'v' => raw.negotiated = Some(body),
                 'Z' => return Ok(raw),
                 'E' => bail!("refused: {}", fields(&body).join(" ")),
                 _ => {}
@@ -83,6 +93,8 @@ impl Raw {
             inbound: BytesMut::new(),
             pid: 0,
             secret: Vec::new(),
+            parameters: Vec::new(),
+            negotiated: None,
         }
     }
 

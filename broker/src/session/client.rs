@@ -80,8 +80,12 @@ impl<C> Session<C> {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
-        if matches!(head.tag, b'Q' | b'P') && !self.skipping && head.total > BIG && self.read_ahead.is_none() {
-            self.start_reading(head)?;
+        if matches!(head.tag, b'Q' | b'P')
+            && !self.skipping
+            && head.total > BIG
+            && self.read_ahead.is_none()
+            && self.start_reading(head)
+        {
             return Ok(Taken::NotYet);
         }
         let message = self.inbound.split_to(head.total);
@@ -102,29 +106,39 @@ impl<C> Session<C> {
         Ok(Taken::Done)
     }
 
-    /// Has the text of a big message read and judged elsewhere; the message waits in the buffer meanwhile.
-    fn start_reading(&mut self, head: Head) -> Result<(), End> {
-        let body = frame::body(&self.inbound, head.total).map_err(End::Protocol)?;
-        let text = match head.tag {
+    /// Has the text of a big message read and judged elsewhere; the message waits in the buffer meanwhile. False when it
+    /// is malformed, which takes no reading.
+    fn start_reading(&mut self, head: Head) -> bool {
+        let text = frame::body(&self.inbound, head.total).and_then(|body| match head.tag {
             b'Q' => frontend::query(body),
             _ => frontend::parse(body).map(|parse| parse.text),
+        });
+        let Ok(text) = text.map(str::to_owned) else {
+            return false;
         };
-        let text = text.map_err(End::Protocol)?.to_owned();
         let (scope, snapshot) = (self.grant.scope.clone(), self.view.shared());
         self.reading = Some(tokio::task::spawn_blocking(move || {
             read_and_judge(&text, &scope, &snapshot)
         }));
-        Ok(())
+        true
     }
 
     // === the simple protocol ===
 
     fn query(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
-        let text = frontend::query(body).map_err(End::Protocol)?;
         if matches!(self.copy, Copy::Open { .. }) {
             return Err(End::Protocol(WireFault::Unexpected('Q')));
         }
+        let text = match frontend::query(body) {
+            Ok(text) => text,
+            Err(WireFault::NotUtf8) => {
+                let complaint = self.note_not_utf8();
+                self.refuse_query("", complaint, Vec::new());
+                return Ok(());
+            }
+            Err(fault) => return Err(End::Protocol(fault)),
+        };
         let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(text));
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, text);
@@ -203,7 +217,15 @@ impl<C> Session<C> {
 
     fn parse(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
-        let parse = frontend::parse(body).map_err(End::Protocol)?;
+        let parse = match frontend::parse(body) {
+            Ok(parse) => parse,
+            Err(WireFault::NotUtf8) => {
+                let complaint = self.note_not_utf8();
+                self.refuse_parse("", complaint);
+                return Ok(());
+            }
+            Err(fault) => return Err(End::Protocol(fault)),
+        };
         let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(parse.text));
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, parse.text);
@@ -480,6 +502,23 @@ impl<C> Session<C> {
     pub(super) fn note_denied(&mut self, denial: &crate::decide::Denial, text: &str) {
         self.grant.totals.deny(denial);
         self.log.denied(denial, text);
+    }
+
+    /// The server fails such a text as well; nothing of it is worth keeping.
+    fn note_not_utf8(&mut self) -> Complaint {
+        let fault = WireFault::NotUtf8;
+        let denial = crate::decide::judge::denied(
+            "not-utf8",
+            "a text that is not UTF-8",
+            &fault.to_string(),
+            "send UTF-8: the endpoint's client_encoding is pinned to it",
+            &self.grant.scope,
+        );
+        self.note_denied(&denial, "");
+        Complaint {
+            sqlstate: fault.sqlstate(),
+            ..refusal::denied(&denial)
+        }
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {

@@ -30,7 +30,11 @@ fn node() -> Command {
 async fn node_postgres_works() -> Result<()> {
     let house = House::start().await?;
     let grant = house.grant("migrate").await?;
-    let seen = report(&house, &grant, node().arg(script("with_pg.mjs")).arg(action()?.join("package.json")))?;
+    let seen = report(
+        &house,
+        &grant,
+        node().arg(script("with_pg.mjs")).arg(action()?.join("package.json")),
+    )?;
     println!("{seen}");
     Ok(())
 }

@@ -7,7 +7,14 @@ use tests::House;
 async fn probe() -> Result<()> {
     let house = House::start().await?;
     let grant = house.grant("migrate").await?;
-    let done = tests::house::run(std::process::Command::new("sh").arg("-c").arg(std::env::var("PROBE")?).envs(house.libpq(&grant)).env("PYTHON", crate::python()), "");
+    let done = tests::house::run(
+        std::process::Command::new("sh")
+            .arg("-c")
+            .arg(std::env::var("PROBE")?)
+            .envs(house.libpq(&grant))
+            .env("PYTHON", crate::python()),
+        "",
+    );
     let (_ok, out, err) = done?;
     println!("{out}\n{err}");
     for session in super::sessions(&house, &grant)? {
@@ -17,6 +24,15 @@ async fn probe() -> Result<()> {
         }
     }
     println!("{}", house.broker_log());
-    println!("{}", house.cluster.log()?.lines().filter(|line| line.contains("ERROR") || line.contains("CONTEXT")).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{}",
+        house
+            .cluster
+            .log()?
+            .lines()
+            .filter(|line| line.contains("ERROR") || line.contains("CONTEXT"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
     Ok(())
 }

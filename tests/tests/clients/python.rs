@@ -32,7 +32,11 @@ async fn alembic_migrates_from_zero_to_head_and_back() -> Result<()> {
     let config = script("alembic/alembic.ini");
     let alembic = |arguments: &[&str]| {
         let mut command = Command::new(python());
-        command.args(["-m", "alembic", "-c"]).arg(&config).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+            .args(["-m", "alembic", "-c"])
+            .arg(&config)
+            .args(arguments)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
         client(&house, &grant, &mut command, "")
     };
     let direct = house.direct().await?;
@@ -40,14 +44,26 @@ async fn alembic_migrates_from_zero_to_head_and_back() -> Result<()> {
 
     alembic(&["upgrade", "head"])?;
     assert!(alembic(&["current"])?.contains("0003 (head)"));
-    assert_eq!(count("SELECT count(*) FROM app.invoices WHERE state = 'open'").await?, 50);
-    assert_eq!(count("SELECT count(*) FROM pg_indexes WHERE indexname = 'invoices_by_order'").await?, 1);
-    let refused = direct.execute("UPDATE app.invoices SET state = 'lost'", &[]).await.unwrap_err();
+    assert_eq!(
+        count("SELECT count(*) FROM app.invoices WHERE state = 'open'").await?,
+        50
+    );
+    assert_eq!(
+        count("SELECT count(*) FROM pg_indexes WHERE indexname = 'invoices_by_order'").await?,
+        1
+    );
+    let refused = direct
+        .execute("UPDATE app.invoices SET state = 'lost'", &[])
+        .await
+        .unwrap_err();
     assert_eq!(refused.code().map(|code| code.code()), Some("23514"));
     assert!(alembic(&["check"])?.contains("No new upgrade operations detected"));
 
     alembic(&["downgrade", "base"])?;
-    assert_eq!(count("SELECT count(*) FROM pg_class WHERE relname = 'invoices'").await?, 0);
+    assert_eq!(
+        count("SELECT count(*) FROM pg_class WHERE relname = 'invoices'").await?,
+        0
+    );
     assert_eq!(count("SELECT count(*) FROM app.alembic_version").await?, 0);
     alembic(&["upgrade", "head"])?;
     assert_eq!(count("SELECT count(*) FROM app.invoices").await?, 50);
