@@ -11,7 +11,7 @@ use super::{BACKLOG, Copy, End, Onward, Session, refusal};
 use crate::decide::{Decision, Permit};
 use crate::sql::{Barrier, Class, Names};
 use crate::wire::WireFault;
-use crate::wire::answer::{Complaint, put_copy_in};
+use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head, client_streams};
 use crate::wire::frontend::{self, Target};
 
@@ -58,7 +58,10 @@ impl<C> Session<C> {
                 break;
             };
             let taken = match head.tag {
-                b'd' => self.copy_data(head),
+                b'd' => {
+                    self.copy_data(head);
+                    Taken::Done
+                }
                 b'B' => self.bind(head)?,
                 _ if head.complete(self.inbound.len()) => self.message(head)?,
                 _ => Taken::NotYet,
@@ -183,7 +186,7 @@ impl<C> Session<C> {
     }
 
     /// Sends the allowed part of a Query with our failing statement behind it.
-    fn refuse_query(&mut self, allowed: &str, complaint: Complaint, runs: Vec<Run>) {
+    pub(super) fn refuse_query(&mut self, allowed: &str, complaint: Complaint, runs: Vec<Run>) {
         let mut out = BytesMut::new();
         frontend::put_query(&mut out, &format!("{allowed}{}", self.nonce.failing()));
         self.pending.push_back(Expect::Query {
@@ -193,24 +196,6 @@ impl<C> Session<C> {
         });
         // The allowed part was judged and recorded statement by statement just before.
         self.link.send_own(out);
-    }
-
-    /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
-    /// data lines as SQL. The data is taken in and thrown away, then the refusal follows.
-    fn refuse_copy_in(&mut self, before: &[Run], complaint: Complaint) -> Result<(), End> {
-        if !before.is_empty() || !self.pending.is_empty() {
-            // Behind other statements their answers would have to come first: end the connection instead.
-            for run in before {
-                self.log.failed(run, None);
-            }
-            return Err(End::Fatal(Box::new(Complaint {
-                severity: "FATAL",
-                ..complaint
-            })));
-        }
-        put_copy_in(&mut self.outbound);
-        self.copy = Copy::Swallow(Box::new(complaint));
-        Ok(())
     }
 
     // === the extended protocol ===
@@ -387,35 +372,6 @@ impl<C> Session<C> {
         self.refuse_query("", refusal::denied(&denial), Vec::new());
     }
 
-    // === COPY data ===
-
-    fn copy_data(&mut self, head: Head) -> Taken {
-        let have = self.inbound.len().min(head.total);
-        if let Copy::Open { permit, .. } = &self.copy
-            && !self.skipping
-        {
-            let onward = Onward::For(permit.clone());
-            let data = self.inbound.split_to(have);
-            self.pass(data, &onward);
-            self.client_stream = (head.total - have, onward);
-        } else {
-            // Outside COPY the server ignores stray data as well: a COPY that failed early leaves some behind.
-            self.stream_off(head.total);
-        }
-        Taken::Done
-    }
-
-    fn copy_end(&mut self, message: BytesMut) {
-        match std::mem::replace(&mut self.copy, Copy::Idle) {
-            Copy::Open { permit, .. } if !self.skipping => {
-                self.pending.push_back(Expect::CopyEnd);
-                self.link.send(&permit, message);
-            }
-            Copy::Swallow(complaint) => self.refuse_query("", *complaint, Vec::new()),
-            Copy::Open { .. } | Copy::Idle => {}
-        }
-    }
-
     // === helpers ===
 
     pub(super) fn judge(&self, text: &str) -> Rc<Judged> {
@@ -557,31 +513,6 @@ impl<C> Session<C> {
             }
         }
         self.portals.get(name).cloned()
-    }
-
-    /// Goes on with a streamed message: whatever is here of it.
-    fn stream_on(&mut self) {
-        let (left, onward) = std::mem::replace(&mut self.client_stream, (0, Onward::Drop));
-        let have = self.inbound.len().min(left);
-        let data = self.inbound.split_to(have);
-        self.pass(data, &onward);
-        self.client_stream = (left - have, onward);
-    }
-
-    fn pass(&mut self, data: BytesMut, onward: &Onward) {
-        self.log.bytes_in += u64::try_from(data.len()).unwrap_or(u64::MAX);
-        match onward {
-            Onward::Drop => {}
-            Onward::Own => self.link.send_own(data),
-            Onward::For(permit) => self.link.send(permit, data),
-        }
-    }
-
-    /// Drops a streamed message of `total` bytes, however much of it is here.
-    fn stream_off(&mut self, total: usize) {
-        let have = self.inbound.len().min(total);
-        let _dropped = self.inbound.split_to(have);
-        self.client_stream = (total - have, Onward::Drop);
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod cancel;
 mod client;
+mod copy;
 pub mod core;
 mod log;
 mod pending;
