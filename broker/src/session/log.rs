@@ -25,6 +25,8 @@ pub struct Log {
     durable: bool,
     statements: u64,
     intents: u64,
+    /// Intents up to this one stand in the journal.
+    written: u64,
     rows: u64,
     fatal: bool,
 }
@@ -32,7 +34,7 @@ pub struct Log {
 impl Log {
     /// The record of session `id` on this runtime's journal.
     pub fn new(id: SessionId, core: Rc<Core>) -> Self {
-        Self { id, core, dirty: false, durable: false, statements: 0, intents: 0, rows: 0, fatal: false }
+        Self { id, core, dirty: false, durable: false, statements: 0, intents: 0, written: 0, rows: 0, fatal: false }
     }
 
     fn append(&mut self, record: &Record<'_>) {
@@ -119,6 +121,10 @@ impl Log {
     }
 
     fn outcome(&mut self, run: &Run, status: Status, tag: Option<&str>, rows: Option<u64>, sqlstate: Option<&str>) {
+        if run.intent > self.written {
+            // Its intent could not be recorded, so it was never sent: there is nothing to end.
+            return;
+        }
         let micros = u64::try_from(run.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.append(&Record::Outcome {
             session: self.id,
@@ -171,6 +177,7 @@ impl Log {
         let durable = std::mem::take(&mut self.durable);
         let mut journal = self.core.journal.borrow_mut();
         let mark = journal.commit()?;
+        self.written = self.intents;
         Ok(durable.then(|| journal.synced(mark)))
     }
 
