@@ -19,3 +19,8 @@ async fn a_revoked_or_broken_session_leaves_nothing_behind() -> Result<()> {
 async fn the_operator_the_clock_and_the_limits_end_what_they_should() -> Result<()> {
     prove::endings::endings(1).await?.sound()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_statements_and_nothing_else() -> Result<()> {
+    prove::full::full(prove::full::Means::Limit, 1).await?.sound()
+}

@@ -24,7 +24,10 @@ pub fn init(filter: Option<&str>) -> Result<(), LogFault> {
     let filter = read(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // A line that cannot be written is lost. Reporting that on standard error as well would panic when it is
+        // standard error that takes nothing, and a full disk must not end what a request has begun.
+        .log_internal_errors(false);
     let done = if std::io::stderr().is_terminal() {
         builder.finish().try_init()
     } else {

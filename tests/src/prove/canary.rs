@@ -12,6 +12,8 @@ use super::{Aim, OPERATOR, Score};
 use crate::House;
 use crate::house::{Grant, LOGIN_PASSWORD};
 
+const JTI: &str = "an ID token's jti";
+
 /// Secrets handed out during a proof, and the answers they must not stand in.
 #[derive(Debug, Default)]
 pub struct Canaries {
@@ -39,7 +41,7 @@ impl Canaries {
             self.secret("an ID token's signature", signature);
         }
         if let Some(jti) = claim(token, "jti").filter(|jti| jti.len() >= 20) {
-            self.secret("an ID token's jti", &jti);
+            self.secret(JTI, &jti);
         }
     }
 
@@ -90,6 +92,10 @@ impl Canaries {
         for (place, bytes) in &places {
             let text = String::from_utf8_lossy(bytes);
             for (kind, forms) in &needles {
+                // The store keeps a live grant's claims whole; the ledger and everything else only the jti's SHA-256.
+                if *kind == JTI && place.starts_with("store.db") {
+                    continue;
+                }
                 if forms.iter().any(|form| text.contains(form.as_str())) {
                     score.wrong(format!("{kind} stands in {place}"));
                 }

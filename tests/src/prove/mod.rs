@@ -5,6 +5,8 @@ pub mod canary;
 pub mod crash;
 pub mod cut;
 pub mod endings;
+pub mod full;
+pub mod hostile;
 pub mod oracle;
 pub mod score;
 pub mod workload;

@@ -192,10 +192,15 @@ impl Report {
         self.scores.iter().flat_map(each).collect()
     }
 
-    /// Fails with the violations, and with the scores that tried nothing: those prove nothing.
+    /// Prints the lines; fails with the violations, and with the scores that tried nothing: those prove nothing.
     pub fn sound(&self) -> anyhow::Result<()> {
+        self.scores.iter().for_each(|score| println!("{}", score.line()));
+        self.verdict()
+    }
+
+    /// As [`Report::sound`], without printing.
+    pub fn verdict(&self) -> anyhow::Result<()> {
         for score in &self.scores {
-            println!("{}", score.line());
             anyhow::ensure!(score.n > 0, "{} tried nothing", score.what);
         }
         let wrong = self.violations();
