@@ -47,6 +47,12 @@ async fn a_token_becomes_a_judged_recorded_revocable_endpoint() -> Result<()> {
         answer.pointer("/totals/denied").and_then(serde_json::Value::as_u64),
         Some(2)
     );
+    let (_, metrics) = house.api("GET", "/metrics", None, None).await?;
+    let metrics = metrics.as_str().unwrap_or_default();
+    assert!(
+        metrics.contains("hoop_statements_total{decision=\"deny\"} 2\n"),
+        "{metrics}"
+    );
     assert!(client.simple_query("SELECT 1").await.is_err());
     assert!(house.connect(&grant).await.is_err());
 

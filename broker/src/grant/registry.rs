@@ -1,7 +1,7 @@
 //! The grants the data plane looks at: found by user name, entered by sessions, ended by flipping what they watch.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,9 @@ pub struct Registry {
     /// How many of them are live, so that a mint need not count.
     live: AtomicUsize,
     sessions: Arc<AtomicU32>,
+    /// Statements of every grant of this process, as far as the store has them.
+    completed: AtomicU64,
+    denied: AtomicU64,
     caps: Caps,
 }
 
@@ -71,6 +74,8 @@ impl Registry {
             entries: RwLock::default(),
             live: AtomicUsize::new(0),
             sessions: Arc::default(),
+            completed: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
             caps,
         }
     }
@@ -212,8 +217,17 @@ impl Registry {
         self.with(|entries| entries.get(&id).map(|entry| entry.unflushed().0))
     }
 
-    /// The store now has the counters up to this snapshot.
-    pub(super) fn flushed(&self, id: GrantId, upto: TotalsRow) {
+    /// Statements that were allowed and that the database completed, and statements that were denied.
+    pub fn decided(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.completed), count(&self.denied))
+    }
+
+    /// The store now has the counters up to this snapshot, which is `delta` more than before.
+    pub(super) fn flushed(&self, id: GrantId, delta: &TotalsRow, upto: TotalsRow) {
+        self.completed
+            .fetch_add(delta.statements.values().sum(), Ordering::Relaxed);
+        self.denied.fetch_add(delta.denied, Ordering::Relaxed);
         self.with(|entries| {
             if let Some(entry) = entries.get(&id) {
                 *entry.flushed.lock().unwrap_or_else(PoisonError::into_inner) = upto;

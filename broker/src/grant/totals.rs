@@ -86,8 +86,8 @@ impl Grants {
         }
         let more = moved.iter().map(|(id, delta, _)| (*id, delta.clone())).collect();
         self.store.add_totals(more).await?;
-        for (id, _, upto) in moved {
-            self.registry.flushed(id, upto);
+        for (id, delta, upto) in moved {
+            self.registry.flushed(id, &delta, upto);
         }
         Ok(())
     }

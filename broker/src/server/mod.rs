@@ -381,6 +381,7 @@ fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> Str
             .grants_live
             .set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
         metrics.sessions_open.set(i64::from(registry.session_count()));
+        metrics.decided(registry.decided());
         metrics.render()
     }
 }

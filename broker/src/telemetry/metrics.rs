@@ -1,7 +1,7 @@
 //! The metrics: each field's documentation is its help text, so the two cannot drift apart.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -71,7 +71,7 @@ metrics! {
     grants_live: Gauge = "grants_live",
     /// Sessions that are open.
     sessions_open: Gauge = "sessions_open",
-    /// Statements judged, by decision.
+    /// Statements, by decision: those allowed and completed by the database, and those denied.
     statements: Family<DecisionLabel, Counter> = "statements",
     /// Faults, by whose concern they are.
     faults: Family<KindLabel, Counter> = "faults",
@@ -103,6 +103,15 @@ impl Metrics {
                 kind: fault.kind().label(),
             })
             .inc();
+    }
+
+    /// Sets how many statements of this process were allowed and completed, and how many denied.
+    pub fn decided(&self, (allow, deny): (u64, u64)) {
+        for (decision, count) in [("allow", allow), ("deny", deny)] {
+            let counter = self.statements.get_or_create(&DecisionLabel { decision });
+            // Never back: a scrape must not see a counter fall.
+            counter.inner().fetch_max(count, Ordering::Relaxed);
+        }
     }
 
     fn observe(&self, event: &Event<'_>) {
@@ -158,8 +167,6 @@ impl<A: Audit> Audit for Counted<A> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
     use crate::base::id::GrantId;
     use crate::grant::testing::{FakeAudit, START};
@@ -171,6 +178,16 @@ mod tests {
         assert!(text.contains("# HELP hoop_grants_minted Grants minted.\n"), "{text}");
         assert!(text.contains("hoop_grants_minted_total 0\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn statements_are_counted_by_decision() {
+        let metrics = Metrics::new();
+        metrics.decided((7, 2));
+        metrics.decided((6, 3));
+        let text = metrics.render();
+        assert!(text.contains("hoop_statements_total{decision=\"allow\"} 7\n"), "{text}");
+        assert!(text.contains("hoop_statements_total{decision=\"deny\"} 3\n"), "{text}");
     }
 
     #[tokio::test]
