@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod command;
 pub mod hostile;
 pub mod house;
 pub mod prove;

@@ -1,5 +1,6 @@
 //! The broker's HTTP API as a client sees it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,19 +54,35 @@ impl Problem {
                 .unwrap_or_else(|| "no explanation".to_owned())
         );
         if let (Some(path), Some(line)) = (field("/policy/path"), self.document.pointer("/policy/line")) {
-            text.push_str(&format!("\n  at {path}:{line}"));
+            let _infallible = write!(text, "\n  at {path}:{line}");
         }
         for (label, pointer) in [("expected", "/expected"), ("actual", "/actual")] {
             if let Some(value) = self.document.pointer(pointer).filter(|value| !value.is_null()) {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                text.push_str(&format!("\n  {label}: {value}"));
+                let _infallible = write!(text, "\n  {label}: {value}");
             }
         }
         if let Some(fix) = field("/fix") {
-            text.push_str(&format!("\n  fix: {fix}"));
+            let _infallible = write!(text, "\n  fix: {fix}");
         }
         text
     }
+}
+
+/// What a job asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The scope.
+    pub scope: &'a str,
+    /// A shorter lifetime.
+    pub ttl: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+/// A name for a request for a grant.
+pub fn request_key() -> Result<String> {
+    Ok(random_base62(43)?)
 }
 
 /// A minted grant, as far as the command line uses it.
@@ -152,11 +169,11 @@ impl Api {
             .map(str::to_owned))
     }
 
-    /// Asks for a grant.
-    pub async fn open(&self, token: &Secret, scope: &str, ttl: Option<&str>, reason: Option<&str>) -> Result<Minted> {
-        let mut body = json!({ "scope": scope });
+    /// Asks for a grant; `key` names the request, so that [`Api::abandon`] can take it back when no answer came.
+    pub async fn open(&self, token: &Secret, key: &str, ask: &Ask<'_>) -> Result<Minted> {
+        let mut body = json!({ "scope": ask.scope });
         if let Some(object) = body.as_object_mut() {
-            for (key, value) in [("ttl", ttl), ("reason", reason)] {
+            for (key, value) in [("ttl", ask.ttl), ("reason", ask.reason)] {
                 if let Some(value) = value {
                     object.insert(key.to_owned(), Value::from(value));
                 }
@@ -166,9 +183,20 @@ impl Api {
             .client
             .post(format!("{}/v1/grants", self.base))
             .bearer_auth(token.expose())
-            .header("Idempotency-Key", random_base62(43)?)
+            .header("Idempotency-Key", key)
             .json(&body);
-        Ok(serde_json::from_value(self.call(request).await?)?)
+        let answer = self.call(request).await?;
+        serde_json::from_value(answer).with_context(|| format!("broker-unreachable: {} is not a broker", self.base))
+    }
+
+    /// Ends whatever grant the request named `key` got.
+    pub async fn abandon(&self, key: &str) -> Result<Value> {
+        self.call(
+            self.client
+                .delete(format!("{}/v1/grants", self.base))
+                .header("Idempotency-Key", key),
+        )
+        .await
     }
 
     /// Revokes a grant; the totals of what it did.

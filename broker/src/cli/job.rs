@@ -1,22 +1,29 @@
 //! What a job runs: `run`, `open`, `close`, `whoami`, and the operator's `kill`.
 
+use std::cell::Cell;
 use std::fs;
+use std::future::poll_fn;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::task::Poll;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
-use super::api::{Api, BrokerArgs, Minted, Problem};
+use super::api::{self, Api, Ask, BrokerArgs, Minted, Problem};
 use super::out::Out;
 use super::token::TokenArgs;
+
+/// The file with what to trust, beside the job.
+const AUTHORITY: &str = "ca.pem";
 
 /// What to ask for.
 #[derive(Debug, clap::Args)]
@@ -79,7 +86,7 @@ pub struct WhoamiArgs {
     /// The audience of the token; by default what the broker says.
     #[arg(long)]
     audience: Option<String>,
-    /// Print the claims as JSON, for `policy explain`, and do not ask the broker.
+    /// Print the claims as JSON, for `hoop-db policy explain --claims`.
     #[arg(long)]
     json: bool,
 }
@@ -116,14 +123,60 @@ struct Kept {
 }
 
 impl AskArgs {
-    async fn open(&self) -> Result<(Api, Minted)> {
+    /// Asks for the grant. When the answer is lost, or a signal comes before it, what was asked for is ended.
+    async fn open(&self, signals: &mut Signals) -> Result<(Api, Minted)> {
         let api = Api::new(&self.broker)?;
-        let audience = audience(&api, self.audience.as_deref()).await?;
-        let token = self.token.token(audience.as_deref()).await?;
-        let minted = api
-            .open(&token, &self.scope, self.ttl.as_deref(), self.reason.as_deref())
-            .await?;
-        Ok((api, minted))
+        let (key, sent) = (api::request_key()?, Cell::new(false));
+        let asked = async {
+            let audience = audience(&api, self.audience.as_deref()).await?;
+            let token = self.token.token(audience.as_deref()).await?;
+            let ask = Ask {
+                scope: &self.scope,
+                ttl: self.ttl.as_deref(),
+                reason: self.reason.as_deref(),
+            };
+            sent.set(true);
+            api.open(&token, &key, &ask).await
+        };
+        let answer = tokio::select! {
+            answer = asked => answer,
+            signal = signals.next() => Err(anyhow::anyhow!("ended by {signal} before the endpoint was there")),
+        };
+        match answer {
+            Ok(minted) => Ok((api, minted)),
+            Err(error) => {
+                // A refusal made no grant. After anything else there may be one that nobody would revoke.
+                if sent.get() && error.downcast_ref::<Problem>().is_none() {
+                    let _none_or_expires = api.abandon(&key).await;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The signals that end a job. They are caught before there is a grant that would have to be revoked.
+struct Signals(Vec<(Signal, unix::Signal)>);
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        let all = [
+            (Signal::SIGINT, SignalKind::interrupt()),
+            (Signal::SIGTERM, SignalKind::terminate()),
+            (Signal::SIGHUP, SignalKind::hangup()),
+            (Signal::SIGQUIT, SignalKind::quit()),
+        ];
+        let caught = all.into_iter().map(|(which, kind)| Ok((which, signal(kind)?)));
+        Ok(Self(caught.collect::<Result<_>>()?))
+    }
+
+    async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            let mut streams = self.0.iter_mut();
+            let came = streams.find_map(|(which, stream)| stream.poll_recv(context).is_ready().then_some(*which));
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
@@ -138,9 +191,13 @@ async fn audience(api: &Api, given: Option<&str>) -> Result<Option<String>> {
 
 /// Opens, runs the child with the endpoint in its environment, passes signals and its exit status through, revokes.
 pub async fn run(args: RunArgs, out: &mut Out) -> Result<ExitCode> {
-    let (api, minted) = args.ask.open().await?;
+    let mut signals = Signals::catch()?;
     let directory = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
-    let status = supervise(&args.command, &environment(&minted, directory.path())?).await;
+    let (api, minted) = args.ask.open(&mut signals).await?;
+    let status = match environment(&minted, directory.path()) {
+        Ok(environment) => supervise(&args, &environment, &mut signals).await,
+        Err(error) => Err(error),
+    };
     let revoked = api.revoke(&minted.grant.id, &minted.revoke_token).await;
     match &revoked {
         Ok(answer) => summarise(answer, out),
@@ -157,26 +214,28 @@ pub async fn run(args: RunArgs, out: &mut Out) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-async fn supervise(command: &[String], environment: &[(String, String)]) -> Result<std::process::ExitStatus> {
-    let (program, arguments) = command.split_first().context("no command")?;
-    // Handlers first: a signal between the child's start and ours must not end us before the endpoint is revoked.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut child = tokio::process::Command::new(program)
+async fn supervise(
+    args: &RunArgs,
+    environment: &[(String, String)],
+    signals: &mut Signals,
+) -> Result<std::process::ExitStatus> {
+    let (program, arguments) = args.command.split_first().context("no command")?;
+    let mut command = tokio::process::Command::new(program);
+    command
         .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        // The child has the endpoint; it has no business with the token that could ask for another one.
-        .env_remove("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
-        .env_remove("HOOP_ID_TOKEN")
-        .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    // The child has the endpoint; it has no business with the token that could ask for another one.
+    for name in ["ACTIONS_ID_TOKEN_REQUEST_TOKEN", "HOOP_ID_TOKEN"]
+        .into_iter()
+        .chain(args.ask.token.token_env.as_deref())
+    {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
     loop {
         let passed = tokio::select! {
             status = child.wait() => return Ok(status?),
-            _ = interrupt.recv() => nix::sys::signal::Signal::SIGINT,
-            _ = terminate.recv() => nix::sys::signal::Signal::SIGTERM,
-            _ = hangup.recv() => nix::sys::signal::Signal::SIGHUP,
+            passed = signals.next() => passed,
         };
         if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
             let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), passed);
@@ -197,7 +256,7 @@ fn environment(minted: &Minted, directory: &Path) -> Result<Vec<(String, String)
     ];
     let mut url = endpoint.url.clone();
     if let Some(ca) = &endpoint.ca {
-        let path = directory.join("ca.pem");
+        let path = directory.join(AUTHORITY);
         private_file(&path, ca.as_bytes())?;
         let path = path.display().to_string();
         let mut parsed = url::Url::parse(&url).context("the broker's connect string is not a URL")?;
@@ -221,8 +280,8 @@ pub async fn open(args: OpenArgs, out: &mut Out) -> Result<ExitCode> {
             args.state.display()
         );
     }
-    let (api, minted) = args.ask.open().await?;
     let directory: TempDir = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
+    let (api, minted) = args.ask.open(&mut Signals::catch()?).await?;
     let kept = Kept {
         grant: minted.grant.id.clone(),
         revoke_token: minted.revoke_token.clone(),
@@ -247,8 +306,18 @@ pub async fn open(args: OpenArgs, out: &mut Out) -> Result<ExitCode> {
 
 /// Revokes what `open` got.
 pub async fn close(args: CloseArgs, out: &mut Out) -> Result<ExitCode> {
-    let text = fs::read(&args.state)
-        .with_context(|| format!("cannot read {}: no endpoint was opened here", args.state.display()))?;
+    let text = match fs::read(&args.state) {
+        Ok(text) => text,
+        // `after_script` runs in any case: a job whose `open` was refused, or that closed itself, is in order.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            out.note(&format!(
+                "{} is not there: no endpoint is open here",
+                args.state.display()
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", args.state.display())),
+    };
     let kept: Kept = serde_json::from_slice(&text).context("the state file is not one of `hoop-db open`")?;
     match Api::new(&args.broker)?.revoke(&kept.grant, &kept.revoke_token).await {
         Ok(answer) => summarise(&answer, out),
@@ -263,7 +332,11 @@ pub async fn close(args: CloseArgs, out: &mut Out) -> Result<ExitCode> {
         }
     }
     fs::remove_file(&args.state)?;
-    let _gone_already = fs::remove_dir_all(&kept.directory);
+    // Only what `open` made: a state file could come from anywhere, and must not become `rm -r`.
+    let _gone_already = (
+        fs::remove_file(kept.directory.join(AUTHORITY)),
+        fs::remove_dir(&kept.directory),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -279,27 +352,38 @@ pub async fn whoami(args: WhoamiArgs, out: &mut Out) -> Result<ExitCode> {
     let claims: serde_json::Map<String, Value> = serde_json::from_slice(&bytes).context("not a JWT")?;
     if args.json {
         out.line(&serde_json::to_string_pretty(&claims)?)?;
-        return Ok(ExitCode::SUCCESS);
     }
     let width = claims.keys().map(String::len).max().unwrap_or_default();
-    for (name, value) in &claims {
+    for (name, value) in claims.iter().filter(|_| !args.json) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         out.line(&format!("{name:width$}  {}", value.escape_debug()))?;
     }
     // A scope nobody has: the broker's refusal tells how far the token gets without spending it.
-    match api.open(&token, "whoami?", None, None).await {
+    match api
+        .open(
+            &token,
+            &api::request_key()?,
+            &Ask {
+                scope: "whoami?",
+                ttl: None,
+                reason: None,
+            },
+        )
+        .await
+    {
         Ok(_) => bail!("the policy has a scope named `whoami?`"),
         Err(error) => match error.downcast_ref::<Problem>() {
             Some(problem) if problem.field("/code") == Some("scope-unknown") => {
-                out.line("\nthe broker accepts this token")?;
+                out.note("the broker accepts this token");
                 if let Some(expected) = problem.document.pointer("/expected").filter(|value| !value.is_null()) {
                     let scopes = expected.as_str().map_or_else(|| expected.to_string(), str::to_owned);
                     let scopes = scopes.strip_prefix("scope: ").unwrap_or(&scopes);
-                    out.line(&format!("scopes of its repository: {scopes}"))?;
+                    out.note(&format!("scopes of its repository: {scopes}"));
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            _ => Err(error.context("the broker refuses this token")),
+            Some(_) => Err(error.context("the broker refuses this token")),
+            None => Err(error),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! `hoop-db policy …`: checking and explaining policies without a running broker.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::policy::compile::{self, Bounds};
 use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
+use crate::policy::source::{self, Budget};
 use crate::sql::{self, Snapshot};
 use crate::token::config::IssuerConfig;
 use crate::upstream::control::Controls;
@@ -49,8 +51,7 @@ pub enum PolicyCommand {
         /// The policies directory, when it is not the one the operator's file names.
         #[arg(long, value_name = "PATH")]
         policies: Option<PathBuf>,
-        /// A JSON file with the claims of the job's token: what `hoop-db whoami --json` prints, or `claims` of the
-        /// grant's record in the ledger.
+        /// A JSON file with the claims of the job's token: what `hoop-db whoami --json` prints in that job.
         #[arg(long, value_name = "PATH")]
         claims: PathBuf,
         /// The scope.
@@ -104,7 +105,7 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             sql,
             snapshot,
         } => {
-            let claims = claims_of(&claims, &operator)?;
+            let claims = job_claims(&read(&claims)?, &operator)?;
             let policies = load(&operator, policies.as_deref())?;
             explain_job(&claims, &scope, &policies, sql.as_deref().zip(snapshot.as_deref()), out)
         }
@@ -124,6 +125,47 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The issuers of the operator's file; everything else in it is somebody else's to read.
+#[derive(serde::Deserialize)]
+struct Issuers {
+    issuers: BTreeMap<String, IssuerConfig>,
+}
+
+/// The claims of a token as the broker would read them, had it verified the token.
+fn job_claims(text: &str, operator: &Path) -> Result<Claims> {
+    let raw: Map<String, Value> = serde_json::from_str(text).context("the claims file is not a JSON object")?;
+    let file = read(operator)?;
+    let name = operator.display().to_string();
+    let known: Issuers = source::read_within(&file, &name, Budget::OPERATOR)
+        .map_err(|found| anyhow::anyhow!("{}", diagnostic::text(&found, &file).trim_end().to_owned()))?;
+    let url = raw
+        .get("iss")
+        .and_then(Value::as_str)
+        .context("the claims have no `iss`")?;
+    let (issuer, config) = known
+        .issuers
+        .into_iter()
+        .find(|(_, config)| config.url == url)
+        .with_context(|| format!("unknown-issuer: {name} has no issuer with the url {url:?}"))?;
+    let issuer = config.build(&issuer)?;
+    let time = |claim: &str| {
+        let seconds = raw.get(claim).and_then(Value::as_i64);
+        let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        time.with_context(|| format!("claim-missing: the claims have no `{claim}`"))
+    };
+    let source = Source {
+        kind: issuer.kind,
+        issuer: &issuer.name,
+        url: &issuer.url,
+        paths: issuer.claims.as_ref(),
+        payload: Payload::new(&raw),
+        jti: raw.get("jti").and_then(Value::as_str).unwrap_or_default(),
+        issued_at: time("iat")?,
+        expires_at: time("exp")?,
+    };
+    Ok(claims::provider(issuer.kind).claims(&source)?)
 }
 
 fn check(file: &Path, against: Option<(&Path, &str)>, format: Format, out: &mut Out) -> Result<ExitCode> {
@@ -231,35 +273,6 @@ fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, ou
         }
     }
     Ok(good)
-}
-
-/// The claims of a token as the broker reads them, with the issuers of the operator's file. Nothing is verified: this
-/// explains, it does not admit.
-fn claims_of(path: &Path, operator: &Path) -> Result<Claims> {
-    let raw: Map<String, Value> = serde_json::from_str(&read(path)?).context("the claims are not a JSON object")?;
-    let issuers = crate::config::issuers::<IssuerConfig>(&read(operator)?, &operator.display().to_string())?;
-    let url = raw
-        .get("iss")
-        .and_then(Value::as_str)
-        .context("the claims have no `iss`")?;
-    let time = |name: &str| raw.get(name).and_then(Value::as_i64).unwrap_or_default();
-    for (name, config) in issuers {
-        let issuer = config.build(&name)?;
-        if issuer.url == url {
-            let source = Source {
-                kind: issuer.kind,
-                issuer: &issuer.name,
-                url: &issuer.url,
-                paths: issuer.claims.as_ref(),
-                payload: Payload::new(&raw),
-                jti: "",
-                issued_at: Timestamp::from_second(time("iat"))?,
-                expires_at: Timestamp::from_second(time("exp"))?,
-            };
-            return Ok(claims::provider(issuer.kind).claims(&source)?);
-        }
-    }
-    bail!("the operator's file defines no issuer {url}")
 }
 
 fn operator_file(path: &Path) -> Result<Operator> {

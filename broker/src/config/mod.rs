@@ -132,15 +132,6 @@ impl<I: DeserializeOwned, R: DeserializeOwned, C: DeserializeOwned> Config<I, R,
     }
 }
 
-/// Only the issuers of an operator's file, for commands that run where its secrets and directories are not.
-pub fn issuers<I: DeserializeOwned>(text: &str, path: &str) -> Result<BTreeMap<String, I>, ConfigFault> {
-    let low: low::Low<I, serde::de::IgnoredAny, serde::de::IgnoredAny> =
-        read::read(text, path).map_err(|mistake| ConfigFault {
-            mistakes: vec![mistake],
-        })?;
-    Ok(low.issuers.value)
-}
-
 /// One thing that is wrong with the configuration. It never repeats a value that could be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {

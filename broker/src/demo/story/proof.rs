@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -21,6 +22,7 @@ struct Listed {
 /// Lists the sessions and replays them.
 pub(super) async fn sessions(stage: &Stage, teller: &mut Teller<'_>) -> Result<()> {
     teller.step("Every session is on record, and can be replayed")?;
+    settled(stage).await?;
     teller.command("hoop-db sessions list")?;
     teller.output(&hear(stage.operator(&["sessions", "list"])).await?.text)?;
     let listed = hear(stage.operator(&["sessions", "list", "--json"])).await?;
@@ -37,6 +39,18 @@ pub(super) async fn sessions(stage: &Stage, teller: &mut Teller<'_>) -> Result<(
         teller.output(&said.text)?;
         let whole = said.status.success() && said.text.contains(part);
         teller.expect(whole, &format!("what the job did with {scope}, statement by statement"))?;
+    }
+    Ok(())
+}
+
+/// What the journals hold reaches the chain within moments. Waits until every session's end is there.
+async fn settled(stage: &Stage) -> Result<()> {
+    for _ in 0..50 {
+        let listed = hear(stage.operator(&["sessions", "list"])).await?;
+        if listed.text.contains("(read)") && !listed.text.lines().any(|line| line.ends_with("open")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
