@@ -272,19 +272,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     where
         F: Future<Output = Ending>,
     {
-        let read_client = self.link.backlog() < BACKLOG && self.inbound.len() < BACKLOG.max(self.client_need());
-        let read_server = self.outbound.len() < BACKLOG;
+        let (client_held, server_held) = (self.link.backlog() >= BACKLOG, self.outbound.len() >= BACKLOG);
+        let read_client = !client_held && self.inbound.len() < BACKLOG.max(self.client_need());
         let mut client = Side {
             io: &mut self.client,
             inbound: &mut self.inbound,
             outbound: &mut self.outbound,
             read: read_client,
+            held: server_held,
         };
         let mut server = Side {
             io: &mut self.link.transport,
             inbound: &mut self.link.inbound,
             outbound: &mut self.link.outbound,
-            read: read_server,
+            read: !server_held,
+            held: client_held,
         };
         poll_fn(|cx| {
             if let Poll::Ready(ending) = over.as_mut().poll(cx) {

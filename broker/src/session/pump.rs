@@ -26,6 +26,8 @@ pub struct Side<'a, T> {
     pub outbound: &'a mut BytesMut,
     /// Whether there is room to read.
     pub read: bool,
+    /// Whether the other peer is not read because too much waits to be written here.
+    pub held: bool,
 }
 
 /// What moved.
@@ -33,7 +35,7 @@ pub struct Side<'a, T> {
 pub struct Moved {
     /// Bytes came in.
     pub read: bool,
-    /// A backlog was written down.
+    /// The backlog that holds the other peer went below its limit.
     pub drained: bool,
     /// The peer closed its sending side.
     pub closed: bool,
@@ -46,10 +48,10 @@ where
 {
     let mut moved = Moved::default();
     if !side.outbound.is_empty() {
-        let backlog = side.outbound.len() > BACKLOG;
-        let drained = poll_write(cx, side.io, side.outbound)?;
-        moved.drained = backlog && drained;
+        poll_write(cx, side.io, side.outbound)?;
     }
+    // However many polls it took: nothing else would wake the peer that is held.
+    moved.drained = side.held && side.outbound.len() < BACKLOG;
     if side.read {
         match poll_read(cx, side.io, side.inbound)? {
             Poll::Ready(0) => moved.closed = true,
@@ -60,21 +62,21 @@ where
     if moved == Moved::default() { Poll::Pending } else { Poll::Ready(Ok(moved)) }
 }
 
-/// True when everything was written and flushed.
-fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound: &mut BytesMut) -> io::Result<bool> {
+/// Writes as much as the socket takes.
+fn poll_write<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, io: &mut T, outbound: &mut BytesMut) -> io::Result<()> {
     while !outbound.is_empty() {
         match Pin::new(&mut *io).poll_write(cx, outbound) {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(written)) => outbound.advance(written),
             Poll::Ready(Err(error)) => return Err(error),
-            Poll::Pending => return Ok(false),
+            Poll::Pending => return Ok(()),
         }
     }
     // Give the memory back: an idle session holds no write buffer.
     *outbound = BytesMut::new();
     match Pin::new(io).poll_flush(cx) {
-        Poll::Ready(result) => result.map(|()| true),
-        Poll::Pending => Ok(true),
+        Poll::Ready(result) => result,
+        Poll::Pending => Ok(()),
     }
 }
 
@@ -102,5 +104,27 @@ fn poll_read<T: AsyncRead + Unpin>(
             }
             Ok(Poll::Pending)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test]
+    async fn a_backlog_written_in_small_steps_frees_the_held_peer() {
+        let (mut io, mut far) = tokio::io::duplex(1024);
+        let (mut inbound, mut outbound) = (BytesMut::new(), BytesMut::zeroed(BACKLOG + 5000));
+        let reader = tokio::spawn(async move {
+            let mut sink = vec![0; 64 * 1024];
+            while far.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        });
+        let mut side = Side { io: &mut io, inbound: &mut inbound, outbound: &mut outbound, read: false, held: true };
+        let moved = std::future::poll_fn(|cx| poll_side(cx, &mut side)).await.unwrap();
+        assert!(moved.drained);
+        assert!(outbound.len() < BACKLOG);
+        drop(io);
+        reader.await.unwrap();
     }
 }
