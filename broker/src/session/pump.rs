@@ -49,8 +49,6 @@ where
     let mut moved = Moved::default();
     if !side.outbound.is_empty() {
         poll_write(cx, side.io, side.outbound)?;
-        // However many polls it took to get here.
-        moved.drained = side.awaited && side.outbound.len() < BACKLOG;
     }
     if side.outbound.is_empty()
         && let Poll::Ready(flushed) = Pin::new(&mut *side.io).poll_flush(cx)
@@ -58,6 +56,8 @@ where
         // Asked on every poll: TLS may hold bytes that the socket did not take the last time.
         flushed?;
     }
+    // However many polls it took: nothing else would wake the peer that is held.
+    moved.drained = side.awaited && side.outbound.len() < BACKLOG;
     if side.read {
         match poll_read(cx, side.io, side.inbound)? {
             Poll::Ready(0) => moved.closed = true,
@@ -111,5 +111,33 @@ fn poll_read<T: AsyncRead + Unpin>(
             }
             Ok(Poll::Pending)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test]
+    async fn a_backlog_written_in_small_steps_frees_the_held_peer() {
+        let (mut io, mut far) = tokio::io::duplex(1024);
+        let (mut inbound, mut outbound) = (BytesMut::new(), BytesMut::zeroed(BACKLOG + 5000));
+        let reader = tokio::spawn(async move {
+            let mut sink = vec![0; 64 * 1024];
+            while far.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        });
+        let mut side = Side {
+            io: &mut io,
+            inbound: &mut inbound,
+            outbound: &mut outbound,
+            read: false,
+            awaited: true,
+        };
+        let moved = std::future::poll_fn(|cx| poll_side(cx, &mut side)).await.unwrap();
+        assert!(moved.drained);
+        assert!(outbound.len() < BACKLOG);
+        drop(io);
+        reader.await.unwrap();
     }
 }

@@ -77,3 +77,31 @@ fn json(house: &House, arguments: &[&str]) -> Result<Value> {
     ensure!(success, "{arguments:?}: {stdout}{stderr}");
     Ok(serde_json::from_str(&stdout)?)
 }
+
+/// Each text is in the ledger with the outcome the database reported, and the ledger verifies.
+fn recorded(house: &House, grant: &Grant, wanted: &[(&str, &str)]) -> Result<()> {
+    let sessions = sessions(house, grant)?;
+    let steps = sessions
+        .iter()
+        .flat_map(|session| session["steps"].as_array().into_iter().flatten());
+    let ended: Vec<(&str, &str)> = steps
+        .map(|step| {
+            (
+                step["text"].as_str().unwrap_or_default(),
+                step["outcome"]["tag"].as_str().unwrap_or_default(),
+            )
+        })
+        .collect();
+    for (text, tag) in wanted {
+        let found = ended
+            .iter()
+            .any(|(seen, outcome)| seen.contains(text) && outcome == tag);
+        ensure!(
+            found,
+            "no {text:?} that ended with {tag:?} in the ledger, which has\n{ended:#?}"
+        );
+    }
+    let (verifies, report) = house.verify_ledger()?;
+    ensure!(verifies, "{report}");
+    Ok(())
+}

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use tests::House;
 use tests::house::{root, run};
 
-use crate::{report, script};
+use crate::{recorded, report, script};
 
 /// The action's folder, with node-postgres in it.
 fn action() -> Result<PathBuf> {
@@ -35,6 +35,18 @@ async fn node_postgres_works() -> Result<()> {
         &grant,
         node().arg(script("with_pg.mjs")).arg(action()?.join("package.json")),
     )?;
-    println!("{seen}");
-    Ok(())
+    assert!(
+        ["queries", "transactions", "notify", "channelBinding", "pool"]
+            .iter()
+            .all(|part| seen[part] == true),
+        "{seen}"
+    );
+    recorded(
+        &house,
+        &grant,
+        &[
+            ("INSERT INTO app.notes", "INSERT 0 1"),
+            ("SELECT note FROM app.orders", "SELECT 1"),
+        ],
+    )
 }

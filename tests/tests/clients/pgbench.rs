@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use tests::House;
 
-use crate::client;
+use crate::{client, recorded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pgbench_runs_in_every_mode_without_a_failed_transaction() -> Result<()> {
@@ -55,5 +55,12 @@ async fn pgbench_runs_in_every_mode_without_a_failed_transaction() -> Result<()>
         reads.contains("number of transactions actually processed: 800/800"),
         "{reads}"
     );
-    Ok(())
+    recorded(
+        &house,
+        &grant,
+        &[
+            ("copy pgbench_accounts", "COPY 100000"),
+            ("UPDATE pgbench_tellers", "UPDATE 1"),
+        ],
+    )
 }

@@ -5,15 +5,34 @@ use std::process::Command;
 use anyhow::Result;
 use tests::House;
 
-use crate::{client, python, report, script};
+use crate::{client, python, recorded, report, script};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psycopg_works() -> Result<()> {
     let house = House::start().await?;
     let grant = house.grant("migrate").await?;
     let seen = report(&house, &grant, Command::new(python()).arg(script("with_psycopg.py")))?;
-    println!("{seen}");
-    Ok(())
+    assert!(
+        [
+            "notify",
+            "pipeline",
+            "copy out",
+            "cancel_safe",
+            "prepared on the server"
+        ]
+        .iter()
+        .all(|part| seen[part] == true),
+        "{seen}"
+    );
+    recorded(
+        &house,
+        &grant,
+        &[
+            ("SELECT id, amount, note FROM app.orders", "SELECT 1"),
+            ("COPY app.notes", "COPY 2000"),
+            ("LISTEN", "LISTEN"),
+        ],
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,8 +40,24 @@ async fn asyncpg_works() -> Result<()> {
     let house = House::start().await?;
     let grant = house.grant("migrate").await?;
     let seen = report(&house, &grant, Command::new(python()).arg(script("with_asyncpg.py")))?;
-    println!("{seen}");
-    Ok(())
+    assert!(
+        ["notify", "introspection", "copy records", "cursor", "pool"]
+            .iter()
+            .all(|part| seen[part] == true),
+        "{seen}"
+    );
+    recorded(
+        &house,
+        &grant,
+        &[
+            (
+                "SELECT id FROM app.orders WHERE id > $1 ORDER BY id LIMIT 3",
+                "SELECT 3",
+            ),
+            ("COPY", "COPY 5000"),
+            ("RESET ALL", "RESET"),
+        ],
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,5 +102,12 @@ async fn alembic_migrates_from_zero_to_head_and_back() -> Result<()> {
     assert_eq!(count("SELECT count(*) FROM app.alembic_version").await?, 0);
     alembic(&["upgrade", "head"])?;
     assert_eq!(count("SELECT count(*) FROM app.invoices").await?, 50);
-    Ok(())
+    recorded(
+        &house,
+        &grant,
+        &[
+            ("CREATE TABLE app.invoices", "CREATE TABLE"),
+            ("DROP TABLE app.invoices", "DROP TABLE"),
+        ],
+    )
 }

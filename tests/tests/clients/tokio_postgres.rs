@@ -11,6 +11,8 @@ use tests::house::DATABASE;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use crate::recorded;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokio_postgres_works() -> Result<()> {
     let house = House::start().await?;
@@ -21,7 +23,14 @@ async fn tokio_postgres_works() -> Result<()> {
     copies(&client).await?;
     cancels(&house, &client).await?;
     notifications(&house, &grant, &client).await?;
-    Ok(())
+    recorded(
+        &house,
+        &grant,
+        &[
+            ("SELECT note FROM app.orders", "SELECT 1"),
+            ("COPY app.notes", "COPY 2000"),
+        ],
+    )
 }
 
 async fn queries(client: &Client) -> Result<()> {
@@ -52,7 +61,8 @@ async fn queries(client: &Client) -> Result<()> {
         (statement.columns()[0].type_().name(), statement.params()[0].name()),
         ("mood", "mood")
     );
-    client.batch_execute("DROP TABLE app.moods; DROP TYPE app.mood").await?;
+    client.batch_execute("DROP TABLE app.moods").await?;
+    client.batch_execute("DROP TYPE app.mood").await?;
     // The futures are polled together: their messages travel as one pipeline.
     let statement = client.prepare("SELECT note FROM app.orders WHERE id = $1").await?;
     let notes = futures_util::future::try_join_all((1_i32..=40).map(|id| {
@@ -156,7 +166,8 @@ async fn cancels(house: &House, client: &Client) -> Result<()> {
     let (slept, sent) = futures_util::join!(client.query("SELECT pg_sleep(30)", &[]), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         // In plain text, as libpq before 17 sends it.
-        token.cancel_query(NoTls).await?;
+        let plain = tokio::net::TcpStream::connect(("127.0.0.1", house.port)).await?;
+        token.cancel_query_raw(plain, NoTls).await?;
         anyhow::Ok(())
     });
     sent?;
