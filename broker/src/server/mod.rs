@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use serde::de::IgnoredAny;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use self::admission::Desk;
 use self::audit::Book;
 use crate::base::clock::Clock;
-use crate::base::fault::Fault as _;
+use crate::base::fault::Fault;
 use crate::base::secret::random_bytes;
 use crate::catalog::Catalogs;
 use crate::cli::ledger::FOLDER;
@@ -88,11 +88,11 @@ impl Plan {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {name}; give the operator's file with --config"))?;
+        // The policy floor reads the whole file too, and explains a mistake in place: it goes first.
+        let operator = Operator::read(&text, &name)
+            .map_err(|found| anyhow::anyhow!("{}", diagnostic::text(&found, &text).trim_end().to_owned()))?;
         let settings = Settings::parse(&text, &name, clock.now())?;
-        match Operator::read(&text, &name) {
-            Ok(operator) => Ok(Self { settings, operator }),
-            Err(found) => bail!("{}", diagnostic::text(&found, &text).trim_end().to_owned()),
-        }
+        Ok(Self { settings, operator })
     }
 
     fn policies(&self) -> Policies {
@@ -130,8 +130,9 @@ impl Broker {
         let postgres = listeners.first().context("no listener")?.local_addr()?;
         let (state, recorder_clock) = (settings.state.clone(), clock.clone());
         let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
-            let store = Sqlite::open(&state)?;
-            Ok((store, Recorder::open(&state.join(FOLDER), recorder_clock)?))
+            let store = Sqlite::open(&state).map_err(|fault| with_cure(&fault, &state))?;
+            let recorder = Recorder::open(&state.join(FOLDER), recorder_clock);
+            Ok((store, recorder.map_err(|fault| with_cure(&fault, &state))?))
         })
         .await??;
         let recorder = Arc::new(recorder);
@@ -239,6 +240,12 @@ async fn stopping(stop: CancellationToken, work: impl Future<Output = ()>) {
 
 fn problem(problem: crate::grant::Problem) -> anyhow::Error {
     anyhow::anyhow!("{}: {}", problem.code, problem.detail)
+}
+
+/// What is wrong with the state directory, and what to do about it.
+fn with_cure(fault: &impl Fault, state: &Path) -> anyhow::Error {
+    let fix = fault.fix().unwrap_or_default();
+    anyhow::anyhow!("{}: {}: {fault}\n    {fix}", state.display(), fault.code())
 }
 
 fn issuers(settings: &Settings) -> Result<Vec<crate::token::Issuer>> {
