@@ -5,6 +5,9 @@ use bytes::{Buf as _, BytesMut};
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::client;
+use crate::house::{Grant, House, LOGIN, LOGIN_PASSWORD};
+
 /// Any byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -25,6 +28,29 @@ pub struct Raw {
 
 /// One message: its type and its body.
 pub type Message = (char, Vec<u8>);
+
+/// Logs in at the endpoint, with extra start-up keys.
+pub async fn endpoint(house: &House, grant: &Grant, keys: &[(&str, &str)]) -> Result<Raw> {
+    let stream = client::tls(house.port, house.authority.pem()).await?;
+    Raw::login(Box::new(stream), &grant.user(), &grant.password(), keys).await
+}
+
+/// Logs in at the database directly, as the broker's own login.
+pub async fn server(house: &House) -> Result<Raw> {
+    let stream = client::tls(house.cluster.port(), house.authority.pem()).await?;
+    Raw::login(Box::new(stream), LOGIN, LOGIN_PASSWORD, &[("database", "shop")]).await
+}
+
+/// The next client is served.
+pub async fn served(house: &House, grant: &Grant) -> Result<()> {
+    let mut peer = endpoint(house, grant, &[]).await.context("the next client")?;
+    peer.send(&query("SELECT 1")).await?;
+    anyhow::ensure!(
+        tags(&peer.until_ready(1).await?) == "TDCZ",
+        "the next client gets no rows"
+    );
+    peer.send(&frame('X', b"")).await
+}
 
 impl Raw {
     /// Logs in over an open stream, with extra start-up keys.

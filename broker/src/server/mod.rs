@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use self::admission::Desk;
 use self::audit::Book;
 use crate::base::clock::Clock;
+use crate::base::fault::Fault;
 use crate::base::secret::random_bytes;
 use crate::catalog::Catalogs;
 use crate::cli::ledger::FOLDER;
@@ -94,15 +95,15 @@ impl Plan {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {name}; give the operator's file with --config"))?;
-        let settings = Settings::parse(&text, &name, clock.now())?;
+        // The policy floor reads the whole file too, and explains a mistake in place: it goes first.
         // Jobs are shown its lines, and have no business with the folder it lies in.
         let shown = path
             .file_name()
             .map_or_else(|| name.clone(), |name| name.to_string_lossy().into_owned());
-        match Operator::read(&text, &shown) {
-            Ok(operator) => Ok(Self { settings, operator }),
-            Err(found) => bail!("{}", diagnostic::text(&found, &text).trim_end().to_owned()),
-        }
+        let operator = Operator::read(&text, &shown)
+            .map_err(|found| anyhow::anyhow!("{}", diagnostic::text(&found, &text).trim_end().to_owned()))?;
+        let settings = Settings::parse(&text, &name, clock.now())?;
+        Ok(Self { settings, operator })
     }
 
     fn policies(&self) -> Policies {
@@ -242,8 +243,9 @@ async fn bind(settings: &Settings) -> Result<(TcpListener, Vec<std::net::TcpList
 async fn open_state(settings: &Settings, clock: &Clock) -> Result<(Sqlite, Arc<Recorder>)> {
     let (state, clock) = (settings.state.clone(), clock.clone());
     let (store, recorder) = tokio::task::spawn_blocking(move || -> Result<_> {
-        let store = Sqlite::open(&state)?;
-        Ok((store, Recorder::open(&state.join(FOLDER), clock)?))
+        let store = Sqlite::open(&state).map_err(|fault| with_cure(&fault, &state))?;
+        let recorder = Recorder::open(&state.join(FOLDER), clock);
+        Ok((store, recorder.map_err(|fault| with_cure(&fault, &state))?))
     })
     .await??;
     Ok((store, Arc::new(recorder)))
@@ -283,6 +285,12 @@ async fn take_up_grants(
         "grants taken up"
     );
     Ok(Arc::new(grants))
+}
+
+/// What is wrong with the state directory, and what to do about it.
+fn with_cure(fault: &impl Fault, state: &Path) -> anyhow::Error {
+    let fix = fault.fix().unwrap_or_default();
+    anyhow::anyhow!("{}: {}: {fault}\n    {fix}", state.display(), fault.code())
 }
 
 fn issuers(settings: &Settings) -> Result<Vec<crate::token::Issuer>> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -17,7 +17,10 @@ const POOL_SIZE: usize = 4;
 
 /// Pools of control connections, one per database.
 #[derive(Clone, Default)]
-pub struct Controls(Arc<Mutex<HashMap<String, Pool>>>);
+pub struct Controls(Arc<Mutex<HashMap<String, (Pool, LastFault)>>>);
+
+/// Why the last attempt to connect failed: the pool's own errors cannot say it.
+type LastFault = Arc<Mutex<Option<UpstreamFault>>>;
 
 impl std::fmt::Debug for Controls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,14 +31,29 @@ impl std::fmt::Debug for Controls {
 impl Controls {
     /// A control connection to `target`.
     pub async fn get(&self, target: &Arc<Target>) -> Result<deadpool_postgres::Client, UpstreamFault> {
-        let pool = self.pool(target)?;
-        pool.get().await.map_err(|error| UpstreamFault::Unreachable {
-            database: target.name.clone(),
-            cause: error.to_string(),
+        let (pool, last) = self.pool(target)?;
+        pool.get().await.map_err(|error| {
+            let database = target.name.clone();
+            let refused = match &error {
+                PoolError::Backend(error) => error.code().map(|code| code.code().to_owned()),
+                _ => None,
+            };
+            match refused {
+                Some(sqlstate) => UpstreamFault::Refused { database, sqlstate },
+                None => {
+                    last.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone()
+                        .unwrap_or(UpstreamFault::Unreachable {
+                            database,
+                            cause: error.to_string(),
+                        })
+                }
+            }
         })
     }
 
-    fn pool(&self, target: &Arc<Target>) -> Result<Pool, UpstreamFault> {
+    fn pool(&self, target: &Arc<Target>) -> Result<(Pool, LastFault), UpstreamFault> {
         let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&target.name) {
             return Ok(pool.clone());
@@ -49,7 +67,8 @@ impl Controls {
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_connect(config, Dial(target.clone()), manager_config);
+        let last = LastFault::default();
+        let manager = Manager::from_connect(config, Dial(target.clone(), last.clone()), manager_config);
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
@@ -61,13 +80,13 @@ impl Controls {
                 database: target.name.clone(),
                 cause: error.to_string(),
             })?;
-        pools.insert(target.name.clone(), pool.clone());
-        Ok(pool)
+        pools.insert(target.name.clone(), (pool.clone(), last.clone()));
+        Ok((pool, last))
     }
 }
 
 /// Connects the pool's clients through [`dial`], so that there is one way upstream.
-struct Dial(Arc<Target>);
+struct Dial(Arc<Target>, LastFault);
 
 impl Connect for Dial {
     fn connect(
@@ -76,7 +95,9 @@ impl Connect for Dial {
     ) -> BoxFuture<'_, Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>> {
         let config = config.clone();
         async move {
-            match dial::dial(&self.0).await {
+            let dialled = dial::dial(&self.0).await;
+            *self.1.lock().unwrap_or_else(PoisonError::into_inner) = dialled.as_ref().err().cloned();
+            match dialled {
                 Ok(Transport::Plain(io)) => Ok(drive(config.connect_raw(io, NoTls).await?)),
                 Ok(Transport::Tls(io)) => Ok(drive(config.connect_raw(*io, NoTls).await?)),
                 Err(fault) => {

@@ -44,7 +44,7 @@ impl std::fmt::Debug for Target {
 }
 
 /// Why the database cannot be used. `Display` is for the operator.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamFault {
     /// No connection within the deadline.
     #[error("database `{database}`: no connection: {cause}")]
