@@ -52,9 +52,15 @@ async fn main() -> Result<()> {
         }
     }
     scores.sort_by_key(|score| score.goal[1..].parse::<u32>().unwrap_or_default());
-    println!("\nscorecard, seed {seed}, scale {}, {:.0} s", args.scale, began.elapsed().as_secs_f64());
+    println!(
+        "\nscorecard, seed {seed}, scale {}, {:.0} s",
+        args.scale,
+        began.elapsed().as_secs_f64()
+    );
     scores.iter().for_each(|score| println!("{}", score.line()));
-    write(&args, &scores)?;
+    if args.only.is_empty() {
+        write(&args, &scores)?;
+    }
     Report { scores }.verdict()
 }
 
@@ -67,7 +73,10 @@ async fn both(rounds: u64) -> Result<Report> {
 
 /// The searches for secrets of all proofs make one line.
 fn keep(scores: &mut Vec<Score>, score: Score) {
-    match scores.iter_mut().find(|known| known.goal == score.goal && known.what == score.what) {
+    match scores
+        .iter_mut()
+        .find(|known| known.goal == score.goal && known.what == score.what)
+    {
         Some(known) => known.join(score),
         None => scores.push(score),
     }
@@ -77,7 +86,10 @@ fn write(args: &Args, scores: &[Score]) -> Result<()> {
     let folder = tests::house::root().join("tests/prove/results");
     std::fs::create_dir_all(&folder)?;
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map(|(_, name)| name);
     let text = json!({
         "at": jiff::Timestamp::now().to_string(), "seed": args.seed, "scale": args.scale,
         "machine": { "cpus": std::thread::available_parallelism().map_or(1, usize::from), "model": model },

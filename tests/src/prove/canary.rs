@@ -9,8 +9,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{Aim, OPERATOR, Score};
-use crate::house::{Grant, LOGIN_PASSWORD};
 use crate::House;
+use crate::house::{Grant, LOGIN_PASSWORD};
 
 const JTI: &str = "an ID token's jti";
 
@@ -58,7 +58,14 @@ impl Canaries {
 
     /// Searches everything the house's processes wrote.
     pub async fn search(mut self, house: &House) -> anyhow::Result<Score> {
-        for path in ["/metrics", "/readyz", "/healthz", "/.well-known/hoop-db-access", "/openapi.json", "/v1/grants/none"] {
+        for path in [
+            "/metrics",
+            "/readyz",
+            "/healthz",
+            "/.well-known/hoop-db-access",
+            "/openapi.json",
+            "/v1/grants/none",
+        ] {
             let (_, answer) = house.api("GET", path, None, None).await?;
             self.answer(answer.to_string());
         }
@@ -129,7 +136,10 @@ fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result
             // A journal that was chained in the meantime is in the chain.
             && let Ok(bytes) = fs::read(&path)
         {
-            places.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes));
+            places.push((
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                bytes,
+            ));
         }
     }
     Ok(())
@@ -144,7 +154,10 @@ mod tests {
         let secret = "hdbp_0123456789abcdef";
         for lead in ["", "a", "ab", "abc"] {
             let encoded = STANDARD_NO_PAD.encode(format!("{lead}{secret} and more"));
-            assert!(forms(secret).iter().any(|form| encoded.contains(form)), "{lead}: {encoded}");
+            assert!(
+                forms(secret).iter().any(|form| encoded.contains(form)),
+                "{lead}: {encoded}"
+            );
         }
         assert!(forms("AB")[1..3].contains(&"4142".to_owned()));
     }

@@ -11,8 +11,8 @@ use hoop::ledger::Status;
 use super::oracle::{Book, ServerLog};
 use super::workload::{Door, Fate, Journal, Worker};
 use super::{Aim, Canaries, Report, Rng, Score};
-use crate::house::{Grant, Plan};
 use crate::House;
+use crate::house::{Grant, Plan};
 
 /// Clients at work when the broker dies.
 const CLIENTS: u64 = 6;
@@ -36,15 +36,30 @@ struct Crash {
 
 /// Kills the broker `kills` times.
 pub async fn crash(seed: u64, kills: u64) -> Result<Report> {
-    let house = House::plan(Plan { policy: super::policy(), extra: super::operator(), ..Plan::default() }).await?;
+    let house = House::plan(Plan {
+        policy: super::policy(),
+        extra: super::operator(),
+        ..Plan::default()
+    })
+    .await?;
     let grant = house.grant("migrate").await?;
     let mut crash = Crash {
         admin: admin(&house).await?,
         log: ServerLog::new(house.cluster.home()),
         book: Book::new(&house.path("state")),
         canaries: Canaries::new(),
-        intents: Score::new("R1", "kill -9 points; statements in the server's log without an intent", Aim::of(500), Aim::of(2000)),
-        outcomes: Score::new("R2", "answers a client saw against the recovered outcomes", Aim::of(100_000), Aim::of(100_000)),
+        intents: Score::new(
+            "R1",
+            "kill -9 points; statements in the server's log without an intent",
+            Aim::of(500),
+            Aim::of(2000),
+        ),
+        outcomes: Score::new(
+            "R2",
+            "answers a client saw against the recovered outcomes",
+            Aim::of(100_000),
+            Aim::of(100_000),
+        ),
         restarts: Score::new(
             "R1",
             "kill -9: ledger verifies, endpoint works again, orphans gone within 5 s (time: kill to ready)",
@@ -59,20 +74,37 @@ pub async fn crash(seed: u64, kills: u64) -> Result<Report> {
     let rng = Rng::new(seed);
     let mut statements = 0;
     for kill in 0..kills {
-        statements += crash.round(kill, rng.part(kill)).await.with_context(|| format!("kill {kill} of seed {seed}"))?;
+        statements += crash
+            .round(kill, rng.part(kill))
+            .await
+            .with_context(|| format!("kill {kill} of seed {seed}"))?;
     }
     let ran: u64 = crash.log.seen.values().map(|(_, times)| times).sum();
-    crash.intents.what += &format!(" ({statements} sent, {ran} in the server's log, {} unknown)", crash.book.unknown);
-    crash.intents.check(ran > 0, || "the server's log shows nothing: this proves nothing".to_owned());
+    crash.intents.what += &format!(
+        " ({statements} sent, {ran} in the server's log, {} unknown)",
+        crash.book.unknown
+    );
+    crash.intents.check(ran > 0, || {
+        "the server's log shows nothing: this proves nothing".to_owned()
+    });
     crash.intents.n -= 1;
     let secrets = crash.canaries.search(&crash.house).await?;
-    Ok(Report { scores: vec![crash.intents, crash.outcomes, crash.restarts, secrets] })
+    Ok(Report {
+        scores: vec![crash.intents, crash.outcomes, crash.restarts, secrets],
+    })
 }
 
 /// A superuser's connection.
 pub async fn admin(house: &House) -> Result<tokio_postgres::Client> {
     let cluster = &house.cluster;
-    crate::client::connect(cluster.port(), "postgres", cluster.password(), "shop", Some(house.authority.pem())).await
+    crate::client::connect(
+        cluster.port(),
+        "postgres",
+        cluster.password(),
+        "shop",
+        Some(house.authority.pem()),
+    )
+    .await
 }
 
 async fn at_work(journal: &Mutex<Journal>) {
@@ -106,11 +138,16 @@ impl Crash {
         for client in 0..CLIENTS {
             let keys = (kill * CLIENTS + client) * 100_000;
             let door = door(&self.house, &self.grant);
-            let worker =
-                Worker::new(door, journal.clone(), rng.part(client + 1), format!("{prefix}c{client}"), keys + 1);
+            let worker = Worker::new(
+                door,
+                journal.clone(),
+                rng.part(client + 1),
+                format!("{prefix}c{client}"),
+                keys + 1,
+            );
             workers.spawn(worker.run());
         }
-        if kill % 4 != 0 {
+        if !kill.is_multiple_of(4) {
             // In three of four rounds the moment falls into the work, in the others often into the logins.
             at_work(&journal).await;
         }
@@ -143,7 +180,8 @@ impl Crash {
                 return Ok(());
             }
             if killed.elapsed() > ORPHANS {
-                self.restarts.wrong(format!("kill {kill}: still at the server: {}", row.get::<_, String>(1)));
+                self.restarts
+                    .wrong(format!("kill {kill}: still at the server: {}", row.get::<_, String>(1)));
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -154,11 +192,15 @@ impl Crash {
     async fn alive(&mut self, kill: u64) {
         let works = async {
             let client = self.house.connect(&self.grant).await?;
-            client.simple_query(&format!("SELECT id FROM app.orders WHERE note = 'mk{kill}alivex'")).await?;
+            client
+                .simple_query(&format!("SELECT id FROM app.orders WHERE note = 'mk{kill}alivex'"))
+                .await?;
             anyhow::Ok(())
         };
         if let Err(error) = works.await {
-            self.restarts.wrong(format!("kill {kill}: the endpoint does not work after the restart: {error:#}"));
+            self.restarts.wrong(format!(
+                "kill {kill}: the endpoint does not work after the restart: {error:#}"
+            ));
         }
     }
 
@@ -170,19 +212,25 @@ impl Crash {
         for marker in &fresh {
             let (backend, times) = self.log.seen[marker];
             let all = self.book.executions.get(marker);
-            let meant = all.map_or(0, |all| all.iter().filter(|one| one.backend == Some(backend)).count() as u64);
+            let meant = all.map_or(0, |all| {
+                all.iter().filter(|one| one.backend == Some(backend)).count() as u64
+            });
             if times > meant {
-                self.intents.wrong(format!("{marker} ran {times} times in backend {backend}, with {meant} intents"));
+                self.intents.wrong(format!(
+                    "{marker} ran {times} times in backend {backend}, with {meant} intents"
+                ));
             }
             let ok = self.book.count(marker, |outcome| outcome.status == Status::Ok);
             // A prepared statement that failed is logged once; what is `ok` was run.
             if ok > times {
-                self.outcomes.wrong(format!("{marker} is ok {ok} times, and ran {times} times"));
+                self.outcomes
+                    .wrong(format!("{marker} is ok {ok} times, and ran {times} times"));
             }
         }
         for marker in &journal.forbidden {
             if self.log.seen.contains_key(marker) {
-                self.intents.wrong(format!("{marker} is forbidden and reached the server"));
+                self.intents
+                    .wrong(format!("{marker} is forbidden and reached the server"));
             }
         }
         self.told(journal);
@@ -196,21 +244,28 @@ impl Crash {
             *told.entry((marker, tag)).or_default() += 1;
         }
         for ((marker, tag), times) in told {
-            let ok = self.book.count(marker, |outcome| outcome.status == Status::Ok && outcome.tag == tag);
+            let ok = self
+                .book
+                .count(marker, |outcome| outcome.status == Status::Ok && outcome.tag == tag);
             self.outcomes.n += times;
             if ok < times {
                 let all = self.book.executions.get(marker);
-                self.outcomes.wrong(format!("{marker} was acknowledged {times} times as {tag}, the ledger has {all:?}"));
+                self.outcomes.wrong(format!(
+                    "{marker} was acknowledged {times} times as {tag}, the ledger has {all:?}"
+                ));
             }
         }
         for (marker, sqlstate) in &journal.failed {
             let failed = self.book.count(marker, |outcome| outcome.sqlstate == *sqlstate);
             let all = self.book.executions.get(marker);
-            self.outcomes.check(failed > 0, || format!("{marker} failed with {sqlstate}, the ledger has {all:?}"));
+            self.outcomes.check(failed > 0, || {
+                format!("{marker} failed with {sqlstate}, the ledger has {all:?}")
+            });
         }
         for marker in &journal.denied {
             let known = self.book.denied.contains(marker);
-            self.outcomes.check(known, || format!("{marker} was denied, and the ledger does not know"));
+            self.outcomes
+                .check(known, || format!("{marker} was denied, and the ledger does not know"));
         }
         self.outcomes.violations.extend(journal.strange.iter().cloned());
     }
@@ -227,7 +282,9 @@ impl Crash {
                 _ => {}
             }
         }
-        self.admin.batch_execute("TRUNCATE app.notes; DELETE FROM app.orders WHERE note LIKE 'mk%'").await?;
+        self.admin
+            .batch_execute("TRUNCATE app.notes; DELETE FROM app.orders WHERE note LIKE 'mk%'")
+            .await?;
         Ok(())
     }
 }

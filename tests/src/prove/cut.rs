@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::crash::{admin, door};
 use super::{Aim, Canaries, Report, Rng, Score};
+use crate::House;
 use crate::house::{Grant, Plan};
 use crate::raw::{self, Raw};
-use crate::House;
 
 /// Where in its life a session is when its end comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,12 @@ struct Cuts {
 
 /// Ends `tries` sessions: two of three by revoking the grant, one by a connection that breaks.
 pub async fn cut(seed: u64, tries: u64) -> Result<Report> {
-    let house = House::plan(Plan { policy: super::policy(), extra: super::operator(), ..Plan::default() }).await?;
+    let house = House::plan(Plan {
+        policy: super::policy(),
+        extra: super::operator(),
+        ..Plan::default()
+    })
+    .await?;
     let (floor, bar) = (Aim::within(1000, 500), Aim::within(1000, 100));
     let mut cuts = Cuts {
         admin: admin(&house).await?,
@@ -79,11 +84,18 @@ pub async fn cut(seed: u64, tries: u64) -> Result<Report> {
         canaries: Canaries::new(),
         told: Score::new("R5", "revoke to the client's 57P01", floor, bar),
         gone: Score::new("R5", "revoke to the backend gone, rolled back", floor, bar),
-        dropped: Score::new("R5", "broken client connection to the backend gone, rolled back", floor, bar),
+        dropped: Score::new(
+            "R5",
+            "broken client connection to the backend gone, rolled back",
+            floor,
+            bar,
+        ),
         house,
     };
     // Another session holds a lock for as long as this takes.
-    cuts.blocker.batch_execute("BEGIN; LOCK TABLE app.order_lines IN ACCESS EXCLUSIVE MODE").await?;
+    cuts.blocker
+        .batch_execute("BEGIN; LOCK TABLE app.order_lines IN ACCESS EXCLUSIVE MODE")
+        .await?;
     let mut rng = Rng::new(seed);
     for number in 0..tries {
         let place = PLACES[usize::try_from(number)? % PLACES.len()];
@@ -117,10 +129,14 @@ impl Cuts {
             let start = Instant::now();
             drop(session);
             let gone = self.backends_gone(start).await?;
-            self.dropped.check(gone.is_some(), || format!("{name}: the backend outlived its client"));
+            self.dropped
+                .check(gone.is_some(), || format!("{name}: the backend outlived its client"));
             gone.into_iter().for_each(|time| self.dropped.took(time));
         }
-        let rows = self.admin.query_one("SELECT count(*) FROM app.notes WHERE body = $1", &[&marker]).await?;
+        let rows = self
+            .admin
+            .query_one("SELECT count(*) FROM app.notes WHERE body = $1", &[&marker])
+            .await?;
         if rows.get::<_, i64>(0) > 0 {
             self.gone.wrong(format!("{name}: uncommitted rows are there"));
         }
@@ -130,7 +146,14 @@ impl Cuts {
         Ok(())
     }
 
-    async fn revoke(&mut self, name: &str, place: Place, grant: &Grant, session: Option<Raw>, delay: u64) -> Result<()> {
+    async fn revoke(
+        &mut self,
+        name: &str,
+        place: Place,
+        grant: &Grant,
+        session: Option<Raw>,
+        delay: u64,
+    ) -> Result<()> {
         let connecting = place == Place::Connecting;
         let client = async {
             if connecting {
@@ -162,7 +185,9 @@ impl Cuts {
         self.canaries.answer(answer.to_string());
         let state = answer.pointer("/grant/state").and_then(Value::as_str) == Some("revoked");
         let gone = gone?;
-        self.gone.check(gone.is_some() && state, || format!("{name}: backend gone {gone:?}, answer {answer}"));
+        self.gone.check(gone.is_some() && state, || {
+            format!("{name}: backend gone {gone:?}, answer {answer}")
+        });
         gone.into_iter().for_each(|time| self.gone.took(time));
         let Some(seen) = seen else { return Ok(()) };
         self.canaries.answer(seen.message.clone());
@@ -173,7 +198,9 @@ impl Cuts {
             Place::CopyOutStalled => ["57P01", ""].contains(&seen.sqlstate.as_str()),
             _ => seen.sqlstate == "57P01" && seen.message.contains("revoked"),
         };
-        self.told.check(right, || format!("{name}: the client saw {:?} {:?}", seen.sqlstate, seen.message));
+        self.told.check(right, || {
+            format!("{name}: the client saw {:?} {:?}", seen.sqlstate, seen.message)
+        });
         if place != Place::CopyOutStalled && seen.at > start {
             self.told.took(seen.at.saturating_duration_since(start));
         }
@@ -227,7 +254,9 @@ impl Cuts {
             Place::CopyIn | Place::CopyInHalf => {
                 raw.send(&raw::query("COPY app.notes (id, body) FROM STDIN")).await?;
                 ensure!(raw.next().await?.0 == 'G', "no CopyInResponse");
-                let lines: String = (0..1000).map(|line| format!("{}\t{marker}\n", 1_000_000 + line)).collect();
+                let lines: String = (0..1000)
+                    .map(|line| format!("{}\t{marker}\n", 1_000_000 + line))
+                    .collect();
                 let data = raw::frame('d', lines.as_bytes());
                 raw.send(&data).await?;
                 if place == Place::CopyInHalf {
@@ -266,7 +295,11 @@ async fn run(raw: &mut Raw, sql: &str) -> Result<()> {
 
 /// Reads until the connection is over.
 async fn seen(raw: &mut Raw) -> Seen {
-    let mut seen = Seen { sqlstate: String::new(), message: String::new(), at: Instant::now() };
+    let mut seen = Seen {
+        sqlstate: String::new(),
+        message: String::new(),
+        at: Instant::now(),
+    };
     let reading = async {
         while let Ok((tag, body)) = raw.next().await {
             if tag == 'E' {
@@ -292,8 +325,14 @@ async fn seen_connecting(entered: Result<Raw>) -> Seen {
         Ok(mut raw) => seen(&mut raw).await,
         Err(error) => {
             let message = format!("{error:#}");
-            let sqlstate = message.split(' ').find_map(|word| word.strip_prefix('C').filter(|code| code.len() == 5));
-            Seen { sqlstate: sqlstate.unwrap_or_default().to_owned(), message, at: Instant::now() }
+            let sqlstate = message
+                .split(' ')
+                .find_map(|word| word.strip_prefix('C').filter(|code| code.len() == 5));
+            Seen {
+                sqlstate: sqlstate.unwrap_or_default().to_owned(),
+                message,
+                at: Instant::now(),
+            }
         }
     }
 }

@@ -8,12 +8,17 @@ use tokio_postgres::{Client, Error};
 
 use super::crash::admin;
 use super::{Aim, Canaries, OPERATOR, Report, Score};
-use crate::house::Plan;
 use crate::House;
+use crate::house::Plan;
 
 /// Runs each ending `rounds` times.
 pub async fn endings(rounds: u64) -> Result<Report> {
-    let house = House::plan(Plan { policy: super::policy(), extra: super::operator(), ..Plan::default() }).await?;
+    let house = House::plan(Plan {
+        policy: super::policy(),
+        extra: super::operator(),
+        ..Plan::default()
+    })
+    .await?;
     let admin = admin(&house).await?;
     let mut score = Score::new(
         "R5",
@@ -28,12 +33,16 @@ pub async fn endings(rounds: u64) -> Result<Report> {
         crowd(&house, &mut score, &mut canaries).await?;
     }
     let secrets = canaries.search(&house).await?;
-    Ok(Report { scores: vec![score, secrets] })
+    Ok(Report {
+        scores: vec![score, secrets],
+    })
 }
 
 /// SQLSTATE, message and hint of a refused statement.
 fn said(result: Result<(), Error>) -> String {
-    let Err(error) = result else { return "no error".to_owned() };
+    let Err(error) = result else {
+        return "no error".to_owned();
+    };
     match error.as_db_error() {
         Some(error) => {
             let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -75,21 +84,51 @@ async fn kill(house: &House, admin: &Client, score: &mut Score, canaries: &mut C
     canaries.grant(&doomed);
     canaries.grant(&spared);
     let (client, other) = (house.connect(&doomed).await?, house.connect(&spared).await?);
-    for wrong in [None, Some("wrong"), Some(doomed.revoke_token().as_str()), Some(&OPERATOR[1..])] {
-        let (status, answer) = house.api("POST", "/v1/kill", wrong, Some(json!({ "scope": "migrate" }))).await?;
-        score.check(status == 401, || format!("kill as {}: {status}", if wrong.is_some() { "somebody" } else { "nobody" }));
+    for wrong in [
+        None,
+        Some("wrong"),
+        Some(doomed.revoke_token().as_str()),
+        Some(&OPERATOR[1..]),
+    ] {
+        let (status, answer) = house
+            .api("POST", "/v1/kill", wrong, Some(json!({ "scope": "migrate" })))
+            .await?;
+        score.check(status == 401, || {
+            format!(
+                "kill as {}: {status}",
+                if wrong.is_some() { "somebody" } else { "nobody" }
+            )
+        });
         canaries.answer(answer.to_string());
     }
     let (status, answer) = house.api("POST", "/v1/kill", Some(OPERATOR), Some(json!({}))).await?;
-    score.check(status == 400, || format!("a kill of nothing in particular: {status} {answer}"));
-    let running = statement(&client, "BEGIN; INSERT INTO app.notes VALUES (1, 'killed'); SELECT pg_catalog.pg_sleep(60)");
+    score.check(status == 400, || {
+        format!("a kill of nothing in particular: {status} {answer}")
+    });
+    let running = statement(
+        &client,
+        "BEGIN; INSERT INTO app.notes VALUES (1, 'killed'); SELECT pg_catalog.pg_sleep(60)",
+    );
     let killing = async {
         let start = Instant::now();
-        while admin.query_one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", &[]).await?.get::<_, i64>(0) == 0 {
-            anyhow::ensure!(start.elapsed() < Duration::from_secs(10), "the statement does not start");
+        while admin
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+                &[],
+            )
+            .await?
+            .get::<_, i64>(0)
+            == 0
+        {
+            anyhow::ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "the statement does not start"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        house.api("POST", "/v1/kill", Some(OPERATOR), Some(json!({ "scope": "migrate" }))).await
+        house
+            .api("POST", "/v1/kill", Some(OPERATOR), Some(json!({ "scope": "migrate" })))
+            .await
     };
     let (heard, answered) = tokio::join!(running, killing);
     let (status, answer) = answered?;
@@ -99,15 +138,21 @@ async fn kill(house: &House, admin: &Client, score: &mut Score, canaries: &mut C
     let right = heard.starts_with("FATAL 57P01") && heard.contains("operator");
     score.check(right, || format!("the killed session heard: {heard}"));
     let heard = statement(&other, "SELECT 1").await;
-    score.check(heard == "no error", || format!("a session of another scope heard: {heard}"));
+    score.check(heard == "no error", || {
+        format!("a session of another scope heard: {heard}")
+    });
     let heard = knock(house, &doomed).await;
     score.check(heard != "let in", || "a killed grant lets in".to_owned());
     drop(other);
     house.revoke(&spared).await?;
     let left = left(admin).await?;
     score.check(!left, || "backends are left after a kill".to_owned());
-    let rows = admin.query_one("SELECT count(*) FROM app.notes WHERE body = 'killed'", &[]).await?;
-    score.check(rows.get::<_, i64>(0) == 0, || "a killed transaction was committed".to_owned());
+    let rows = admin
+        .query_one("SELECT count(*) FROM app.notes WHERE body = 'killed'", &[])
+        .await?;
+    score.check(rows.get::<_, i64>(0) == 0, || {
+        "a killed transaction was committed".to_owned()
+    });
     Ok(())
 }
 
@@ -120,20 +165,34 @@ async fn clock(house: &House, admin: &Client, score: &mut Score, canaries: &mut 
     let until = |seconds: f64| Duration::from_secs_f64(seconds).saturating_sub(minted.elapsed());
     tokio::time::sleep(until(1.4)).await;
     let heard = statement(&client, "SELECT 1").await;
-    score.check(heard == "no error", || format!("after ttl an open session heard: {heard}"));
+    score.check(heard == "no error", || {
+        format!("after ttl an open session heard: {heard}")
+    });
     let heard = knock(house, &grant).await;
     let named = heard.contains("ttl") && heard.contains(".hoop/db-access.yaml:");
     score.check(named, || format!("after ttl a new connection heard: {heard}"));
-    let heard = statement(&client, "BEGIN; INSERT INTO app.notes VALUES (2, 'expired'); SELECT pg_catalog.pg_sleep(60)").await;
+    let heard = statement(
+        &client,
+        "BEGIN; INSERT INTO app.notes VALUES (2, 'expired'); SELECT pg_catalog.pg_sleep(60)",
+    )
+    .await;
     let named = heard.contains("max-session") && heard.contains(".hoop/db-access.yaml:");
-    score.check(heard.starts_with("FATAL 57P01") && named, || format!("after max-session the session heard: {heard}"));
+    score.check(heard.starts_with("FATAL 57P01") && named, || {
+        format!("after max-session the session heard: {heard}")
+    });
     let late = minted.elapsed();
     // Not a measure of speed: a second of grace is what the goal about time allows.
-    score.check(late < Duration::from_secs(4), || format!("max-session of 2 s ended after {late:?}"));
+    score.check(late < Duration::from_secs(4), || {
+        format!("max-session of 2 s ended after {late:?}")
+    });
     let left = left(admin).await?;
     score.check(!left, || "backends are left after max-session".to_owned());
-    let rows = admin.query_one("SELECT count(*) FROM app.notes WHERE body = 'expired'", &[]).await?;
-    score.check(rows.get::<_, i64>(0) == 0, || "an expired transaction was committed".to_owned());
+    let rows = admin
+        .query_one("SELECT count(*) FROM app.notes WHERE body = 'expired'", &[])
+        .await?;
+    score.check(rows.get::<_, i64>(0) == 0, || {
+        "an expired transaction was committed".to_owned()
+    });
     Ok(())
 }
 
@@ -144,9 +203,13 @@ async fn crowd(house: &House, score: &mut Score, canaries: &mut Canaries) -> Res
     let client = house.connect(&grant).await?;
     let heard = knock(house, &grant).await;
     let named = heard.contains("max-connections") && heard.contains(".hoop/db-access.yaml:");
-    score.check(heard.starts_with("FATAL 53300") && named, || format!("the second of one connection heard: {heard}"));
+    score.check(heard.starts_with("FATAL 53300") && named, || {
+        format!("the second of one connection heard: {heard}")
+    });
     let heard = statement(&client, "SELECT 1").await;
-    score.check(heard == "no error", || format!("the first of one connection heard: {heard}"));
+    score.check(heard == "no error", || {
+        format!("the first of one connection heard: {heard}")
+    });
     house.revoke(&grant).await?;
     Ok(())
 }

@@ -64,7 +64,9 @@ impl Drop for Disk {
 }
 
 fn limit(pid: u32, bounds: &str) -> Result<()> {
-    let status = Command::new("prlimit").args([format!("--pid={pid}"), format!("--fsize={bounds}")]).status()?;
+    let status = Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--fsize={bounds}")])
+        .status()?;
     ensure!(status.success(), "prlimit failed");
     Ok(())
 }
@@ -73,7 +75,12 @@ fn limit(pid: u32, bounds: &str) -> Result<()> {
 async fn house(means: Means) -> Result<Option<(House, Disk)>> {
     // Without this the limit's signal would end the process; a full disk sends none.
     let wrapper = ["env", "--ignore-signal=XFSZ"].map(str::to_owned).to_vec();
-    let plan = Plan { policy: super::policy(), extra: super::operator(), wrapper, ..Plan::default() };
+    let plan = Plan {
+        policy: super::policy(),
+        extra: super::operator(),
+        wrapper,
+        ..Plan::default()
+    };
     let mut house = House::plan(plan).await?;
     if means == Means::Limit {
         let disk = Disk::Limit(house.broker_pid());
@@ -81,7 +88,10 @@ async fn house(means: Means) -> Result<Option<(House, Disk)>> {
     }
     house.kill_broker();
     let state = house.path("state");
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&state).output()?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+        .arg(&state)
+        .output()?;
     if !mounted.status.success() {
         return Ok(None);
     }
@@ -96,7 +106,12 @@ pub async fn full(means: Means, rounds: u64) -> Result<Report> {
         println!("R3   skipped with a file system of its own: this machine does not let us mount one");
         return Ok(Report::default());
     };
-    let mut score = Score::new("R3", format!("the ledger's disk is full ({means:?})"), Aim::within(5, 5000), Aim::within(10, 1000));
+    let mut score = Score::new(
+        "R3",
+        format!("the ledger's disk is full ({means:?})"),
+        Aim::within(5, 5000),
+        Aim::within(10, 1000),
+    );
     let mut full = Full {
         log: ServerLog::new(house.cluster.home()),
         book: Book::new(&house.path("state")),
@@ -110,12 +125,21 @@ pub async fn full(means: Means, rounds: u64) -> Result<Report> {
     };
     for round in 0..rounds {
         if let Err(error) = full.round(&mut score).await {
-            let ended = full.house.broker.as_mut().and_then(|broker| broker.try_wait().ok().flatten());
-            return Err(error.context(format!("round {round}; broker ended: {ended:?}\n{}", full.house.broker_log())));
+            let ended = full
+                .house
+                .broker
+                .as_mut()
+                .and_then(|broker| broker.try_wait().ok().flatten());
+            return Err(error.context(format!(
+                "round {round}; broker ended: {ended:?}\n{}",
+                full.house.broker_log()
+            )));
         }
     }
     let secrets = full.canaries.search(&full.house).await?;
-    Ok(Report { scores: vec![score, secrets] })
+    Ok(Report {
+        scores: vec![score, secrets],
+    })
 }
 
 struct Full {
@@ -144,13 +168,19 @@ impl Full {
         self.canaries.grant(&grant);
         self.canaries.grant(&doomed);
         let entrance = door(&self.house, &grant);
-        let (mut reader, mut writer, mut cut) =
-            (entrance.enter().await?, entrance.enter().await?, door(&self.house, &doomed).enter().await?);
+        let (mut reader, mut writer, mut cut) = (
+            entrance.enter().await?,
+            entrance.enter().await?,
+            door(&self.house, &doomed).enter().await?,
+        );
         let held = self.mark();
         let row = format!("INSERT INTO app.notes VALUES ({}, '{held}')", self.marks);
         let begin = format!("BEGIN /* {} */", self.mark());
         for sql in [begin.as_str(), row.as_str()] {
-            ensure!(matches!(say(&mut writer, sql).await?, Said::Done), "{sql} was refused before the disk was full");
+            ensure!(
+                matches!(say(&mut writer, sql).await?, Said::Done),
+                "{sql} was refused before the disk was full"
+            );
         }
         self.disk.fill()?;
         self.until_refused(&mut reader, score).await?;
@@ -162,12 +192,15 @@ impl Full {
         self.revoke(&doomed, &mut cut, score).await?;
         self.disk.free()?;
         self.recover(&entrance, score).await?;
+        self.settled(&doomed).await?;
         self.compare(score).await?;
+        let entered = door(&self.house, &doomed).enter().await.is_ok();
+        score.check(!entered, || {
+            "a grant revoked while the disk was full lets in after a restart".to_owned()
+        });
         for grant in [&grant, &doomed] {
             self.house.revoke(grant).await?;
         }
-        let entered = door(&self.house, &doomed).enter().await.is_ok();
-        score.check(!entered, || "a grant revoked while the disk was full lets in again".to_owned());
         Ok(())
     }
 
@@ -183,7 +216,9 @@ impl Full {
             let sql = format!("SELECT id FROM app.orders WHERE note = '{mark}'");
             if let Said::Refused { sqlstate, text } = say(session, &sql).await? {
                 self.refused.push(mark);
-                score.check(sqlstate == "53100" && text.contains("disk is full"), || format!("a read was refused with {text}"));
+                score.check(sqlstate == "53100" && text.contains("disk is full"), || {
+                    format!("a read was refused with {text}")
+                });
                 return Ok(());
             }
         }
@@ -215,7 +250,9 @@ impl Full {
                 Err(error) => {
                     let text = format!("{error:#}");
                     self.canaries.answer(text.clone());
-                    score.check(text.contains("C53100") || text.contains("C58030"), || format!("a new session heard: {text}"));
+                    score.check(text.contains("C53100") || text.contains("C58030"), || {
+                        format!("a new session heard: {text}")
+                    });
                 }
                 // Its own journal had room for the greeting still.
                 Ok(mut raw) => {
@@ -228,23 +265,34 @@ impl Full {
             }
         }
         let (status, answer) = self.house.api("GET", "/readyz", None, None).await?;
-        score.check(status == 503 && answer.to_string().contains("ledger-full"), || format!("/readyz says {status} {answer}"));
+        score.check(status == 503 && answer.to_string().contains("ledger-full"), || {
+            format!("/readyz says {status} {answer}")
+        });
         let token = self.house.github.github(&serde_json::json!({}))?;
         let body = serde_json::json!({ "scope": "migrate" });
         let (status, answer) = self.house.api("POST", "/v1/grants", Some(&token), Some(body)).await?;
-        score.check(status == 503 && answer["fix"].is_string(), || format!("a token with a full disk got {status} {answer}"));
+        score.check(status == 503 && answer["fix"].is_string(), || {
+            format!("a token with a full disk got {status} {answer}")
+        });
         self.canaries.answer(answer.to_string());
         let path = format!("/v1/grants/{}", grant.id());
         let (status, answer) = self.house.api("GET", &path, Some(&grant.revoke_token()), None).await?;
-        score.check([200, 503].contains(&status), || format!("a grant's report with a full disk: {status} {answer}"));
+        score.check([200, 503].contains(&status), || {
+            format!("a grant's report with a full disk: {status} {answer}")
+        });
         Ok(())
     }
 
     /// Whatever the disk: a revoked session is cut.
     async fn revoke(&mut self, doomed: &Grant, session: &mut Raw, score: &mut Score) -> Result<()> {
         let path = format!("/v1/grants/{}", doomed.id());
-        let (status, answer) = self.house.api("DELETE", &path, Some(&doomed.revoke_token()), None).await?;
-        score.check([200, 503].contains(&status), || format!("a revocation with a full disk: {status} {answer}"));
+        let (status, answer) = self
+            .house
+            .api("DELETE", &path, Some(&doomed.revoke_token()), None)
+            .await?;
+        score.check([200, 503].contains(&status), || {
+            format!("a revocation with a full disk: {status} {answer}")
+        });
         self.canaries.answer(answer.to_string());
         let mut over = false;
         while let Ok(message) = tokio::time::timeout(Duration::from_secs(5), session.next()).await {
@@ -259,10 +307,21 @@ impl Full {
     async fn recover(&mut self, entrance: &Door, score: &mut Score) -> Result<()> {
         let freed = Instant::now();
         loop {
-            ensure!(freed.elapsed() < Duration::from_secs(20), "nothing passes 20 s after the disk was freed:\n{}", self.house.broker_log());
+            ensure!(
+                freed.elapsed() < Duration::from_secs(20),
+                "nothing passes 20 s after the disk was freed:\n{}",
+                self.house.broker_log()
+            );
             let mark = self.mark();
             if let Ok(mut raw) = entrance.enter().await
-                && matches!(say(&mut raw, &format!("INSERT INTO app.notes VALUES ({}, '{mark}')", self.marks)).await?, Said::Done)
+                && matches!(
+                    say(
+                        &mut raw,
+                        &format!("INSERT INTO app.notes VALUES ({}, '{mark}')", self.marks)
+                    )
+                    .await?,
+                    Said::Done
+                )
             {
                 break;
             }
@@ -274,6 +333,22 @@ impl Full {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// The revocation that the store did not take is written once it does.
+    async fn settled(&self, doomed: &Grant) -> Result<()> {
+        let (path, freed) = (format!("/v1/grants/{}", doomed.id()), Instant::now());
+        loop {
+            let (_, answer) = self.house.api("GET", &path, Some(&doomed.revoke_token()), None).await?;
+            if answer.pointer("/grant/state").and_then(serde_json::Value::as_str) == Some("revoked") {
+                return Ok(());
+            }
+            ensure!(
+                freed.elapsed() < Duration::from_secs(20),
+                "a revocation is never written: {answer}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What the server ran is in the ledger, what was refused never reached the server.
@@ -294,7 +369,10 @@ impl Full {
             let ran = self.log.seen.contains_key(marker);
             score.check(!ran, || format!("{marker} was refused and ran"));
         }
-        let rows = self.admin.query("SELECT body FROM app.notes WHERE body = ANY($1)", &[&self.unseen]).await?;
+        let rows = self
+            .admin
+            .query("SELECT body FROM app.notes WHERE body = ANY($1)", &[&self.unseen])
+            .await?;
         score.check(rows.is_empty(), || "uncommitted or refused rows are there".to_owned());
         self.admin.batch_execute("TRUNCATE app.notes").await?;
         let (verifies, text) = self.house.verify_ledger()?;
@@ -310,11 +388,17 @@ async fn say(session: &mut Raw, sql: &str) -> Result<Said> {
         match tag {
             'E' => {
                 let text = raw::fields(&body).join(" ");
-                return Ok(Said::Refused { sqlstate: raw::field(&body, 'C'), text });
+                return Ok(Said::Refused {
+                    sqlstate: raw::field(&body, 'C'),
+                    text,
+                });
             }
             'Z' => return Ok(Said::Done),
             _ => {}
         }
     }
-    Ok(Said::Refused { sqlstate: String::new(), text: "the connection was closed without a word".to_owned() })
+    Ok(Said::Refused {
+        sqlstate: String::new(),
+        text: "the connection was closed without a word".to_owned(),
+    })
 }

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Aim, Canaries, Report, Score};
+use crate::House;
 use crate::hostile::{AUDIENCE, Hostile, Site, honest_tokens, hostile_tokens};
 use crate::house::{Grant, Plan};
-use crate::House;
 
 /// How many show one token at once.
 const RACERS: usize = 200;
@@ -49,13 +49,19 @@ pub async fn hostile(races: u64) -> Result<Report> {
         issuers: Some(site.issuers().to_string()),
         ..Plan::default()
     };
-    let mut court = Court { house: House::plan(plan).await?, site, canaries: Canaries::new() };
+    let mut court = Court {
+        house: House::plan(plan).await?,
+        site,
+        canaries: Canaries::new(),
+    };
     let table = court.table().await?;
     let astray = court.astray().await?;
     let race = court.races(races).await?;
     let bind = court.bind().await?;
     let secrets = court.canaries.search(&court.house).await?;
-    Ok(Report { scores: vec![table, astray, race, bind, secrets] })
+    Ok(Report {
+        scores: vec![table, astray, race, bind, secrets],
+    })
 }
 
 impl Court {
@@ -99,36 +105,141 @@ impl Court {
         for (name, token) in honest_tokens(&self.site) {
             let (status, answer) = self.post(&token, json!({ "scope": "migrate" })).await?;
             // A broker that refuses everything would pass the table.
-            let right = status == 201 || (status == 403 && !answer["code"].as_str().unwrap_or_default().starts_with("token"));
+            let right =
+                status == 201 || (status == 403 && !answer["code"].as_str().unwrap_or_default().starts_with("token"));
             score.check(right, || format!("honest: {name}: {status} {}", answer["code"]));
             *codes.entry(format!("honest {status}")).or_default() += 1;
         }
         let codes: Vec<String> = codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
-        score.what = format!("hostile tokens over HTTP ({}; {unsendable} no header can carry)", codes.join(", "));
+        score.what = format!(
+            "hostile tokens over HTTP ({}; {unsendable} no header can carry)",
+            codes.join(", ")
+        );
         Ok(score)
     }
 
     /// Honest tokens that were meant for something else.
     async fn astray(&mut self) -> Result<Score> {
-        let mut score = Score::new("R12", "honest tokens gone astray: each refused for its own reason", Aim::of(10), Aim::of(10));
+        let mut score = Score::new(
+            "R12",
+            "honest tokens gone astray: each refused for its own reason",
+            Aim::of(10),
+            Aim::of(10),
+        );
         let github = |changes: Value| self.site.github.github(&changes).unwrap();
         let aud = AUDIENCE;
         let cases = [
-            ("another audience", github(json!({ "aud": "sts.amazonaws.com" })), "migrate", 401, "wrong-audience"),
-            ("a repository nobody registered", github(json!({ "aud": aud, "repository_id": "1" })), "migrate", 403, ""),
-            ("its name registered, its id not", github(json!({ "aud": aud, "repository_id": "999", "repository": "acme/orders" })), "migrate", 403, ""),
-            ("another owner", github(json!({ "aud": aud, "repository_owner_id": "666" })), "migrate", 401, "owner-not-allowed"),
-            ("another branch", github(json!({ "aud": aud, "ref": "refs/heads/feature" })), "migrate", 403, ""),
-            ("a branch that starts like main", github(json!({ "aud": aud, "ref": "refs/heads/main2" })), "migrate", 403, ""),
-            ("a tag named main", github(json!({ "aud": aud, "ref": "refs/tags/main", "ref_type": "tag" })), "migrate", 403, ""),
-            ("no environment", github(json!({ "aud": aud, "environment": null })), "migrate", 403, ""),
-            ("another environment", github(json!({ "aud": aud, "environment": "staging" })), "migrate", 403, ""),
-            ("another event", github(json!({ "aud": aud, "event_name": "schedule" })), "migrate", 403, ""),
-            ("a pull request", github(json!({ "aud": aud, "event_name": "pull_request", "ref": "refs/pull/7/merge" })), "migrate", 403, ""),
-            ("a scope that is not there", github(json!({ "aud": aud })), "admin", 403, ""),
-            ("a GitLab token for a GitHub scope", self.site.gitlab.gitlab(&json!({ "aud": aud })).unwrap(), "read", 403, ""),
-            ("GitLab's environments have a case", self.site.gitlab.gitlab(&json!({ "aud": aud, "environment": "Production" })).unwrap(), "migrate", 403, ""),
-            ("a GitLab merge request", self.site.gitlab.gitlab(&json!({ "aud": aud, "pipeline_source": "merge_request_event" })).unwrap(), "migrate", 403, ""),
+            (
+                "another audience",
+                github(json!({ "aud": "sts.amazonaws.com" })),
+                "migrate",
+                401,
+                "wrong-audience",
+            ),
+            (
+                "a repository nobody registered",
+                github(json!({ "aud": aud, "repository_id": "1" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "its name registered, its id not",
+                github(json!({ "aud": aud, "repository_id": "999", "repository": "acme/orders" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "another owner",
+                github(json!({ "aud": aud, "repository_owner_id": "666" })),
+                "migrate",
+                401,
+                "owner-not-allowed",
+            ),
+            (
+                "another branch",
+                github(json!({ "aud": aud, "ref": "refs/heads/feature" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "a branch that starts like main",
+                github(json!({ "aud": aud, "ref": "refs/heads/main2" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "a tag named main",
+                github(json!({ "aud": aud, "ref": "refs/tags/main", "ref_type": "tag" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "no environment",
+                github(json!({ "aud": aud, "environment": null })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "another environment",
+                github(json!({ "aud": aud, "environment": "staging" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "another event",
+                github(json!({ "aud": aud, "event_name": "schedule" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "a pull request",
+                github(json!({ "aud": aud, "event_name": "pull_request", "ref": "refs/pull/7/merge" })),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "a scope that is not there",
+                github(json!({ "aud": aud })),
+                "admin",
+                403,
+                "",
+            ),
+            (
+                "a GitLab token for a GitHub scope",
+                self.site.gitlab.gitlab(&json!({ "aud": aud })).unwrap(),
+                "read",
+                403,
+                "",
+            ),
+            (
+                "GitLab's environments have a case",
+                self.site
+                    .gitlab
+                    .gitlab(&json!({ "aud": aud, "environment": "Production" }))
+                    .unwrap(),
+                "migrate",
+                403,
+                "",
+            ),
+            (
+                "a GitLab merge request",
+                self.site
+                    .gitlab
+                    .gitlab(&json!({ "aud": aud, "pipeline_source": "merge_request_event" }))
+                    .unwrap(),
+                "migrate",
+                403,
+                "",
+            ),
         ];
         for (name, token, scope, wanted, code) in cases {
             let (status, answer) = self.post(&token, json!({ "scope": scope })).await?;
@@ -142,7 +253,12 @@ impl Court {
 
     /// One token, shown by many at the same moment.
     async fn races(&mut self, races: u64) -> Result<Score> {
-        let mut score = Score::new("R12", format!("one token shown {RACERS} times at once: one grant"), Aim::of(1), Aim::of(50));
+        let mut score = Score::new(
+            "R12",
+            format!("one token shown {RACERS} times at once: one grant"),
+            Aim::of(1),
+            Aim::of(50),
+        );
         for _ in 0..races {
             let token = self.site.github.github(&json!({ "aud": AUDIENCE }))?;
             self.canaries.token(&token);
@@ -151,7 +267,9 @@ impl Court {
                 let (line, house, token) = (line.clone(), &self.house, &token);
                 async move {
                     line.wait().await;
-                    house.api("POST", "/v1/grants", Some(token), Some(json!({ "scope": "migrate" }))).await
+                    house
+                        .api("POST", "/v1/grants", Some(token), Some(json!({ "scope": "migrate" })))
+                        .await
                 }
             });
             let start = Instant::now();
@@ -176,8 +294,15 @@ impl Court {
 
     /// GitLab's one token per job: usable again by whoever holds the key of the first request's proof, and by nobody else.
     async fn bind(&mut self) -> Result<Score> {
-        let mut score = Score::new("R12", "one GitLab token with and without its proof key", Aim::of(6), Aim::of(6));
-        let keys: Vec<String> = (0..3).map(|_| hoop::base::secret::random_base62(43)).collect::<Result<_, _>>()?;
+        let mut score = Score::new(
+            "R12",
+            "one GitLab token with and without its proof key",
+            Aim::of(6),
+            Aim::of(6),
+        );
+        let keys: Vec<String> = (0..3)
+            .map(|_| hoop::base::secret::random_base62(43))
+            .collect::<Result<_, _>>()?;
         let proof = |key: &str| URL_SAFE_NO_PAD.encode(Sha256::digest(key.as_bytes()));
         let token = self.site.gitlab.gitlab(&json!({ "aud": AUDIENCE }))?;
         keys.iter().for_each(|key| self.canaries.secret("a proof key", key));
@@ -186,23 +311,54 @@ impl Court {
             ("the first request", first.clone(), 201, ""),
             ("the same request again, without the key", first, 409, ""),
             ("no proof at all", json!({ "scope": "migrate" }), 409, ""),
-            ("another key", json!({ "scope": "migrate", "proof_key": keys[1] }), 409, "replay-proof-mismatch"),
-            ("the proof in place of the key", json!({ "scope": "migrate", "proof_key": proof(&keys[0]) }), 409, "replay-proof-mismatch"),
+            (
+                "another key",
+                json!({ "scope": "migrate", "proof_key": keys[1] }),
+                409,
+                "replay-proof-mismatch",
+            ),
+            (
+                "the proof in place of the key",
+                json!({ "scope": "migrate", "proof_key": proof(&keys[0]) }),
+                409,
+                "replay-proof-mismatch",
+            ),
             ("the key", json!({ "scope": "migrate", "proof_key": keys[0] }), 201, ""),
-            ("the key once more", json!({ "scope": "migrate", "proof_key": keys[0] }), 201, ""),
-            ("another scope", json!({ "scope": "read", "proof_key": keys[0] }), 403, ""),
-            ("a short key", json!({ "scope": "migrate", "proof_key": "short" }), 400, "request-malformed"),
+            (
+                "the key once more",
+                json!({ "scope": "migrate", "proof_key": keys[0] }),
+                201,
+                "",
+            ),
+            (
+                "another scope",
+                json!({ "scope": "read", "proof_key": keys[0] }),
+                403,
+                "",
+            ),
+            (
+                "a short key",
+                json!({ "scope": "migrate", "proof_key": "short" }),
+                400,
+                "request-malformed",
+            ),
         ];
         for (name, body, wanted, code) in steps {
             let (status, answer) = self.post(&token, body).await?;
             let said = answer["code"].as_str().unwrap_or_default();
-            score.check(status == wanted && (code.is_empty() || said == code), || format!("{name}: {status} {answer}"));
+            score.check(status == wanted && (code.is_empty() || said == code), || {
+                format!("{name}: {status} {answer}")
+            });
         }
         let unbound = self.site.gitlab.gitlab(&json!({ "aud": AUDIENCE }))?;
         for (name, body, wanted) in [
             ("a token used without a proof", json!({ "scope": "migrate" }), 201),
             ("and again", json!({ "scope": "migrate" }), 409),
-            ("and with a key it was never bound to", json!({ "scope": "migrate", "proof_key": keys[2] }), 409),
+            (
+                "and with a key it was never bound to",
+                json!({ "scope": "migrate", "proof_key": keys[2] }),
+                409,
+            ),
         ] {
             let (status, answer) = self.post(&unbound, body).await?;
             score.check(status == wanted, || format!("{name}: {status} {answer}"));

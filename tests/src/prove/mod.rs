@@ -31,14 +31,18 @@ pub fn policy() -> String {
       - { functions: ["pg_catalog.*"] }
     limits: { ttl: 1s, max-session: 2s, max-connections: 1 }
 "#;
-    usual.replace("functions: [\"pg_catalog.*\"]", "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]") + brief
+    usual.replace(
+        "functions: [\"pg_catalog.*\"]",
+        "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]",
+    ) + brief
 }
 
 /// The operator's ceilings, and a rate limit that lets one loopback address ask as fast as it can.
 pub fn operator() -> String {
-    include_str!("../../fixtures/ceilings.yaml")
-        .replace("functions: [\"pg_catalog.*\"]", "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]")
-        + "rate-limit: { per-second: 100000, burst: 100000 }\n"
+    include_str!("../../fixtures/ceilings.yaml").replace(
+        "functions: [\"pg_catalog.*\"]",
+        "functions: [\"pg_catalog.*\", pg_catalog.pg_sleep]",
+    ) + "rate-limit: { per-second: 100000, burst: 100000 }\n"
 }
 
 /// SplitMix64: the same seed gives the same choices everywhere.
@@ -54,11 +58,11 @@ impl Rng {
     /// A generator of its own for part `part`.
     pub fn part(&self, part: u64) -> Self {
         let mut mixed = Self(self.0 ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self(mixed.next())
+        Self(mixed.number())
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -68,7 +72,7 @@ impl Rng {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.number() % bound.max(1)
     }
 
     /// A number from `low` up to and including `high`.

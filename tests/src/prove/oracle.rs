@@ -42,7 +42,9 @@ pub fn markers(text: &str) -> Vec<String> {
     let mut rest = text;
     while let Some(start) = rest.find("mk") {
         let word = &rest[start..];
-        let end = word.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(word.len());
+        let end = word
+            .find(|letter: char| !letter.is_ascii_alphanumeric())
+            .unwrap_or(word.len());
         if word[..end].ends_with('x') {
             found.push(word[..end].to_owned());
         }
@@ -62,15 +64,22 @@ pub struct ServerLog {
 impl ServerLog {
     /// The log of a cluster whose `log_line_prefix` is `%p %a `.
     pub fn new(home: &Path) -> Self {
-        Self { tail: Tail::new(home.join("server.log")), seen: HashMap::new() }
+        Self {
+            tail: Tail::new(home.join("server.log")),
+            seen: HashMap::new(),
+        }
     }
 
     /// Reads on. Gives the new markers, and the statements of jobs' backends that nobody asked for.
     pub fn read(&mut self) -> Result<(BTreeSet<String>, Vec<String>)> {
         let (mut fresh, mut unexplained) = (BTreeSet::new(), Vec::new());
         for line in self.tail.lines()? {
-            let Some((pid, rest)) = line.split_once(' ') else { continue };
-            let (Ok(pid), true) = (pid.parse::<i32>(), rest.starts_with("hoop ")) else { continue };
+            let Some((pid, rest)) = line.split_once(' ') else {
+                continue;
+            };
+            let (Ok(pid), true) = (pid.parse::<i32>(), rest.starts_with("hoop ")) else {
+                continue;
+            };
             let Some(text) = statement(rest) else { continue };
             let found = markers(text);
             if found.is_empty() && !is_own(text) {
@@ -100,7 +109,9 @@ fn statement(line: &str) -> Option<&str> {
 
 /// What the broker itself sends over a job's connection.
 fn is_own(text: &str) -> bool {
-    text == "DISCARD ALL" || text.starts_with("SELECT pg_catalog.set_config(") || text.starts_with("SELECT pg_catalog.hoop_denied_")
+    text == "DISCARD ALL"
+        || text.starts_with("SELECT pg_catalog.set_config(")
+        || text.starts_with("SELECT pg_catalog.hoop_denied_")
 }
 
 /// One execution in the ledger.
@@ -174,13 +185,17 @@ impl Book {
 
     fn take(&mut self, record: Record<'static>, wrong: &mut Vec<String>) {
         match record {
-            Record::SessionOpened { session, backend_pid, .. } => {
+            Record::SessionOpened {
+                session, backend_pid, ..
+            } => {
                 self.backends.insert(session, backend_pid);
             }
             Record::Statement { session, n, text, .. } => {
                 self.texts.insert((session, n), markers(&text));
             }
-            Record::Intent { session, i, n, text, .. } => {
+            Record::Intent {
+                session, i, n, text, ..
+            } => {
                 let own = text.map(|text| markers(&text));
                 let prepared = n.and_then(|n| self.texts.get(&(session, n)).cloned());
                 let backend = self.backends.get(&session).copied();
@@ -194,7 +209,14 @@ impl Book {
                     wrong.push(format!("{session} has two open intents {i}"));
                 }
             }
-            Record::Outcome { session, i, status, tag, sqlstate, .. } => {
+            Record::Outcome {
+                session,
+                i,
+                status,
+                tag,
+                sqlstate,
+                ..
+            } => {
                 self.unknown += u64::from(status == Status::Unknown);
                 let Some(places) = self.open.remove(&(session, i)) else {
                     wrong.push(format!("{session} has an outcome {i} without an open intent"));
@@ -225,7 +247,8 @@ impl Book {
     /// How many executions of `marker` ended with this.
     pub fn count(&self, marker: &str, ended: impl Fn(&Outcome) -> bool) -> u64 {
         let all = self.executions.get(marker).into_iter().flatten();
-        all.filter(|execution| execution.outcome.as_ref().is_some_and(&ended)).count() as u64
+        all.filter(|execution| execution.outcome.as_ref().is_some_and(&ended))
+            .count() as u64
     }
 }
 
@@ -242,7 +265,10 @@ mod tests {
     #[test]
     fn only_statements_of_the_log_count() {
         assert_eq!(statement("hoop a/b run 1 LOG:  statement: BEGIN"), Some("BEGIN"));
-        assert_eq!(statement("hoop a/b run 1 LOG:  execute p1: SELECT ': '"), Some("SELECT ': '"));
+        assert_eq!(
+            statement("hoop a/b run 1 LOG:  execute p1: SELECT ': '"),
+            Some("SELECT ': '")
+        );
         assert_eq!(statement("hoop a/b run 1 STATEMENT:  BEGIN"), None);
     }
 }

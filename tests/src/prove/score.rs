@@ -64,7 +64,10 @@ impl Aim {
 
     /// So many tries, 99 of 100 within so many milliseconds.
     pub const fn within(tries: u64, milliseconds: u64) -> Self {
-        Self { tries, p99: Some(Duration::from_millis(milliseconds)) }
+        Self {
+            tries,
+            p99: Some(Duration::from_millis(milliseconds)),
+        }
     }
 }
 
@@ -90,7 +93,15 @@ pub struct Score {
 impl Score {
     /// A score without tries yet.
     pub fn new(goal: &'static str, what: impl Into<String>, floor: Aim, bar: Aim) -> Self {
-        Self { goal, what: what.into(), n: 0, violations: Vec::new(), times: None, floor, bar }
+        Self {
+            goal,
+            what: what.into(),
+            n: 0,
+            violations: Vec::new(),
+            times: None,
+            floor,
+            bar,
+        }
     }
 
     /// Notes a violation.
@@ -121,7 +132,9 @@ impl Score {
     }
 
     fn reaches(&self, aim: Aim) -> &'static str {
-        let in_time = aim.p99.is_none_or(|limit| self.times.as_ref().is_some_and(|times| times.percentile(99) <= limit));
+        let in_time = aim
+            .p99
+            .is_none_or(|limit| self.times.as_ref().is_some_and(|times| times.percentile(99) <= limit));
         match (self.violations.is_empty(), in_time, self.n >= aim.tries) {
             (false, _, _) => "FAIL",
             (true, false, _) => "slow",
@@ -132,7 +145,11 @@ impl Score {
 
     /// The line.
     pub fn line(&self) -> String {
-        let times = self.times.as_ref().map(|times| format!("; {}", times.words())).unwrap_or_default();
+        let times = self
+            .times
+            .as_ref()
+            .map(|times| format!("; {}", times.words()))
+            .unwrap_or_default();
         format!(
             "{:<4} n={:<7} violations={:<3} floor {:<4} bar {:<4}  {}{times}",
             self.goal,
@@ -166,7 +183,11 @@ impl Report {
     pub fn violations(&self) -> Vec<String> {
         let each = |score: &Score| {
             let goal = score.goal;
-            score.violations.iter().map(move |violation| format!("{goal}: {violation}")).collect::<Vec<_>>()
+            score
+                .violations
+                .iter()
+                .map(move |violation| format!("{goal}: {violation}"))
+                .collect::<Vec<_>>()
         };
         self.scores.iter().flat_map(each).collect()
     }

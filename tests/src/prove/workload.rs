@@ -83,7 +83,14 @@ struct Answer {
 impl Worker {
     /// A client whose markers start with `prefix`.
     pub fn new(door: Door, journal: Arc<Mutex<Journal>>, rng: Rng, prefix: String, keys: u64) -> Self {
-        Self { door, journal, rng, prefix, count: 0, keys }
+        Self {
+            door,
+            journal,
+            rng,
+            prefix,
+            count: 0,
+            keys,
+        }
     }
 
     /// Works until the connection breaks; a connection that cannot be made ends it as well.
@@ -131,12 +138,18 @@ impl Worker {
         match self.rng.below(11) {
             0 | 1 => {
                 let m = self.marker();
-                self.ask(raw, &raw::query(&format!("SELECT id FROM app.orders WHERE note = '{m}'")), &[m]).await?;
+                self.ask(
+                    raw,
+                    &raw::query(&format!("SELECT id FROM app.orders WHERE note = '{m}'")),
+                    &[m],
+                )
+                .await?;
             }
             2 | 3 => {
                 let m = self.marker();
                 let row = self.row(&m, Fate::Unknown);
-                self.ask_rows(raw, &raw::query(&format!("INSERT INTO app.notes VALUES {row}")), &[m]).await?;
+                self.ask_rows(raw, &raw::query(&format!("INSERT INTO app.notes VALUES {row}")), &[m])
+                    .await?;
             }
             4 => self.prepared(raw).await?,
             5 => self.several(raw).await?,
@@ -182,18 +195,27 @@ impl Worker {
 
     async fn transaction(&mut self, raw: &mut Raw) -> Result<()> {
         let [begin, insert, end] = [self.marker(), self.marker(), self.marker()];
-        self.ask(raw, &raw::query(&format!("BEGIN /* {begin} */")), &[begin]).await?;
+        self.ask(raw, &raw::query(&format!("BEGIN /* {begin} */")), &[begin])
+            .await?;
         let row = self.row(&insert, Fate::NotThere);
-        self.ask(raw, &raw::query(&format!("INSERT INTO app.notes VALUES {row}")), &[insert.clone()]).await?;
+        self.ask(
+            raw,
+            &raw::query(&format!("INSERT INTO app.notes VALUES {row}")),
+            std::slice::from_ref(&insert),
+        )
+        .await?;
         if self.rng.below(3) == 0 {
             tokio::time::sleep(Duration::from_millis(self.rng.below(30))).await;
         }
         if self.rng.below(4) == 0 {
-            self.ask(raw, &raw::query(&format!("ROLLBACK /* {end} */")), &[end]).await?;
+            self.ask(raw, &raw::query(&format!("ROLLBACK /* {end} */")), &[end])
+                .await?;
             return Ok(());
         }
-        self.fates(&[insert.clone()], Fate::Unknown);
-        let answer = self.ask(raw, &raw::query(&format!("COMMIT /* {end} */")), &[end]).await?;
+        self.fates(std::slice::from_ref(&insert), Fate::Unknown);
+        let answer = self
+            .ask(raw, &raw::query(&format!("COMMIT /* {end} */")), &[end])
+            .await?;
         self.fates(&[insert], if answer.failed { Fate::NotThere } else { Fate::There });
         Ok(())
     }
@@ -207,7 +229,8 @@ impl Worker {
             data += &format!("{}\t{m}\n", self.keys);
         }
         self.note(|journal| journal.rows.insert(m.clone(), Fate::Unknown));
-        raw.send(&raw::query(&format!("COPY app.notes (id, body) FROM STDIN /* {m} */"))).await?;
+        raw.send(&raw::query(&format!("COPY app.notes (id, body) FROM STDIN /* {m} */")))
+            .await?;
         let out = [raw::frame('d', data.as_bytes()), raw::frame('c', b"")].concat();
         self.ask_rows(raw, &out, &[m]).await
     }
@@ -219,7 +242,10 @@ impl Worker {
         self.note(|journal| journal.forbidden.push(m.clone()));
         match self.rng.below(3) {
             0 => self.ask(raw, &raw::query(&sql), &[m]).await?,
-            1 => self.ask(raw, &[raw::parse("", &sql), raw::sync()].concat(), &[m]).await?,
+            1 => {
+                self.ask(raw, &[raw::parse("", &sql), raw::sync()].concat(), &[m])
+                    .await?
+            }
             _ => {
                 let before = self.marker();
                 let row = self.row(&before, Fate::NotThere);
