@@ -34,6 +34,8 @@ pub async fn run(grants: Arc<Grants>, clock: Clock, stop: CancellationToken) {
         let mono = Instant::now();
         let wall = steady.read(clock.now(), mono);
         let ended = grants.expire(wall, mono).await;
+        // Without delay: until an ending is stored, a restart would bring the grant back.
+        grants.write_endings().await;
         beats = beats.wrapping_add(1);
         if ended > 0 || beats % HOUSEKEEPING == 1 {
             keep_house(&grants, wall, mono).await;
@@ -48,7 +50,6 @@ async fn keep_house(grants: &Grants, wall: Timestamp, mono: Instant) {
     if let Err(fault) = grants.flush_totals().await {
         tracing::error!(error = %fault, "totals were not stored");
     }
-    grants.write_endings().await;
     grants.registry().forget_ended(mono);
     let before = |by| wall.checked_sub(by).unwrap_or(Timestamp::MIN);
     let purge = Purge {

@@ -58,7 +58,9 @@ async fn main() -> Result<()> {
         began.elapsed().as_secs_f64()
     );
     scores.iter().for_each(|score| println!("{}", score.line()));
-    write(&args, &scores)?;
+    if args.only.is_empty() {
+        write(&args, &scores)?;
+    }
     Report { scores }.verdict()
 }
 
@@ -89,7 +91,7 @@ fn write(args: &Args, scores: &[Score]) -> Result<()> {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map(|(_, name)| name);
     let text = json!({
-        "at": jiff::Timestamp::now().to_string(), "seed": args.seed, "scale": args.scale,
+        "at": hoop::base::clock::Clock::system().now().to_string(), "seed": args.seed, "scale": args.scale,
         "machine": { "cpus": std::thread::available_parallelism().map_or(1, usize::from), "model": model },
         "goals": scores.iter().map(Score::json).collect::<Vec<_>>(),
     });

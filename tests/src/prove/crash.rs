@@ -147,7 +147,7 @@ impl Crash {
             );
             workers.spawn(worker.run());
         }
-        if kill % 4 != 0 {
+        if !kill.is_multiple_of(4) {
             // In three of four rounds the moment falls into the work, in the others often into the logins.
             at_work(&journal).await;
         }

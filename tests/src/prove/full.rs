@@ -192,14 +192,15 @@ impl Full {
         self.revoke(&doomed, &mut cut, score).await?;
         self.disk.free()?;
         self.recover(&entrance, score).await?;
+        self.settled(&doomed).await?;
         self.compare(score).await?;
+        let entered = door(&self.house, &doomed).enter().await.is_ok();
+        score.check(!entered, || {
+            "a grant revoked while the disk was full lets in after a restart".to_owned()
+        });
         for grant in [&grant, &doomed] {
             self.house.revoke(grant).await?;
         }
-        let entered = door(&self.house, &doomed).enter().await.is_ok();
-        score.check(!entered, || {
-            "a grant revoked while the disk was full lets in again".to_owned()
-        });
         Ok(())
     }
 
@@ -332,6 +333,22 @@ impl Full {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// The revocation that the store did not take is written once it does.
+    async fn settled(&self, doomed: &Grant) -> Result<()> {
+        let (path, freed) = (format!("/v1/grants/{}", doomed.id()), Instant::now());
+        loop {
+            let (_, answer) = self.house.api("GET", &path, Some(&doomed.revoke_token()), None).await?;
+            if answer.pointer("/grant/state").and_then(serde_json::Value::as_str) == Some("revoked") {
+                return Ok(());
+            }
+            ensure!(
+                freed.elapsed() < Duration::from_secs(20),
+                "a revocation is never written: {answer}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What the server ran is in the ledger, what was refused never reached the server.

@@ -58,11 +58,11 @@ impl Rng {
     /// A generator of its own for part `part`.
     pub fn part(&self, part: u64) -> Self {
         let mut mixed = Self(self.0 ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self(mixed.next())
+        Self(mixed.number())
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -72,7 +72,7 @@ impl Rng {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.number() % bound.max(1)
     }
 
     /// A number from `low` up to and including `high`.

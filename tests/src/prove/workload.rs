@@ -201,7 +201,7 @@ impl Worker {
         self.ask(
             raw,
             &raw::query(&format!("INSERT INTO app.notes VALUES {row}")),
-            &[insert.clone()],
+            std::slice::from_ref(&insert),
         )
         .await?;
         if self.rng.below(3) == 0 {
@@ -212,7 +212,7 @@ impl Worker {
                 .await?;
             return Ok(());
         }
-        self.fates(&[insert.clone()], Fate::Unknown);
+        self.fates(std::slice::from_ref(&insert), Fate::Unknown);
         let answer = self
             .ask(raw, &raw::query(&format!("COMMIT /* {end} */")), &[end])
             .await?;
