@@ -11,6 +11,7 @@ mod pump;
 mod refusal;
 mod schema;
 mod server;
+mod shape;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
