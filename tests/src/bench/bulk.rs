@@ -55,7 +55,12 @@ pub async fn run(rig: &Rig, method: &Method, rows: u64) -> Result<Vec<Moved>> {
                 }
                 moved = once(rig, method, (leg, tls, kind), &data, repeat).await?;
             }
-            eprintln!("bulk {kind}{} over {}: {:.2} s", if tls { ", TLS" } else { "" }, leg.name(), moved.seconds);
+            eprintln!(
+                "bulk {kind}{} over {}: {:.2} s",
+                if tls { ", TLS" } else { "" },
+                leg.name(),
+                moved.seconds
+            );
             all.push(moved);
         }
     }
@@ -75,7 +80,11 @@ async fn once(rig: &Rig, method: &Method, turn: (Leg, bool, &'static str), data:
     match kind {
         "SELECT" => client.query("SELECT id, amount, note, at FROM bulk").await?,
         "COPY out" => client.query("COPY bulk (id, amount, note, at) TO STDOUT").await?,
-        _ => client.copy_in("COPY sink (id, amount, note, at) FROM STDIN", data).await?,
+        _ => {
+            client
+                .copy_in("COPY sink (id, amount, note, at) FROM STDIN", data)
+                .await?
+        }
     };
     let seconds = start.elapsed().as_secs_f64();
     let noisy = watch.others() > method.tolerated;
@@ -84,14 +93,28 @@ async fn once(rig: &Rig, method: &Method, turn: (Leg, bool, &'static str), data:
     if let Some(grant) = grant {
         rig.revoke(tls, &grant).await?;
     }
-    Ok(Moved { repeat, leg, tls, kind, seconds, cpu, noisy })
+    Ok(Moved {
+        repeat,
+        leg,
+        tls,
+        kind,
+        seconds,
+        cpu,
+        noisy,
+    })
 }
 
 /// COPY data for `rows` rows, in messages of about 8 KiB as libpq's users send.
 fn data(rows: u64) -> Vec<u8> {
     let (mut framed, mut text) = (Vec::new(), Vec::new());
     for row in 1..=rows {
-        text.extend(format!("{row}\t{}\t0123456789abcdef0123456789abcdef\t2026-01-01 00:00:00+00\n", row * 7).into_bytes());
+        text.extend(
+            format!(
+                "{row}\t{}\t0123456789abcdef0123456789abcdef\t2026-01-01 00:00:00+00\n",
+                row * 7
+            )
+            .into_bytes(),
+        );
         if text.len() > 8192 || row == rows {
             framed.extend(frame('d', &text));
             text.clear();

@@ -11,7 +11,11 @@ const TICKS: f64 = 100.0;
 fn stat(pid: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
-    Some(rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+    Some(
+        rest.split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect(),
+    )
 }
 
 /// CPU seconds that `pid` used so far, all its threads together.
@@ -25,7 +29,9 @@ fn ours() -> f64 {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut used: HashMap<u32, u64> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if let Some(fields) = stat(pid) {
             children.entry(fields[1] as u32).or_default().push(pid);
             used.insert(pid, fields[11..15].iter().sum());
@@ -43,10 +49,20 @@ fn ours() -> f64 {
 /// CPU seconds the machine spent on processes or lost to its host.
 fn machine() -> f64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let fields: Vec<u64> =
-        text.lines().next().unwrap_or_default().split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
+    let fields: Vec<u64> = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse().unwrap_or(0))
+        .collect();
     // user, nice, system, steal. Interrupts are charged to nobody.
-    [0, 1, 2, 7].iter().map(|&index| fields.get(index).copied().unwrap_or(0)).sum::<u64>() as f64 / TICKS
+    [0, 1, 2, 7]
+        .iter()
+        .map(|&index| fields.get(index).copied().unwrap_or(0))
+        .sum::<u64>() as f64
+        / TICKS
 }
 
 /// Watches what others use while something is measured.
@@ -59,7 +75,11 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch.
     pub fn begin() -> Self {
-        Self { since: Instant::now(), machine: machine(), ours: ours() }
+        Self {
+            since: Instant::now(),
+            machine: machine(),
+            ours: ours(),
+        }
     }
 
     /// How much of one core others used since, 1.0 being a whole core.
@@ -72,13 +92,20 @@ impl Watch {
 /// Resident memory of `pid` in KiB.
 pub fn resident(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// The processor's name.
 pub fn model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split_once(": ")).map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
+    line.and_then(|line| line.split_once(": "))
+        .map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
 }

@@ -29,13 +29,15 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
     let base = resident(pid);
     let mut found = Vec::new();
     for &step in steps {
-        while open.len() < step + 1 {
+        while open.len() < step {
             let mut batch = JoinSet::new();
-            for _ in 0..(step + 1 - open.len()).min(16) {
+            for _ in 0..(step - open.len()).min(16) {
                 let (way, ca) = (way.clone(), rig.authority.pem().to_owned());
                 batch.spawn(async move {
                     let mut client = Client::connect(&way, &ca).await?;
-                    client.query("SELECT abalance FROM pgbench_accounts WHERE aid = 1").await?;
+                    client
+                        .query("SELECT abalance FROM pgbench_accounts WHERE aid = 1")
+                        .await?;
                     Ok::<_, anyhow::Error>(client)
                 });
             }
@@ -44,9 +46,19 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
             }
         }
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        found.push(Idle { leg, tls, sessions: step, kib: (resident(pid) - base) / step as f64 });
+        found.push(Idle {
+            leg,
+            tls,
+            sessions: step,
+            kib: (resident(pid) - base) / (step - 1) as f64,
+        });
     }
-    eprintln!("idle over {}{}: {:.1} KiB per session", leg.name(), if tls { ", TLS" } else { "" }, found.last().map_or(0.0, |idle| idle.kib));
+    eprintln!(
+        "idle over {}{}: {:.1} KiB per session",
+        leg.name(),
+        if tls { ", TLS" } else { "" },
+        found.last().map_or(0.0, |idle| idle.kib)
+    );
     drop(open);
     if let Some(grant) = grant {
         rig.revoke(tls, &grant).await?;
@@ -57,6 +69,8 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
 
 async fn warm(way: &super::rig::Way, rig: &Rig) -> Result<Client> {
     let mut client = Client::connect(way, rig.authority.pem()).await?;
-    client.query("SELECT abalance FROM pgbench_accounts WHERE aid = 1").await?;
+    client
+        .query("SELECT abalance FROM pgbench_accounts WHERE aid = 1")
+        .await?;
     Ok(client)
 }

@@ -46,18 +46,30 @@ pub async fn run(rig: &Rig, records: u64) -> Result<Inner> {
     let scope = scope(rig)?;
     let snapshot = snapshot(rig).await?;
     let rows: Vec<String> = (0..1000).map(|row| format!("({row}, 1, 2, 3, now())")).collect();
-    let insert = format!("INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES {}", rows.join(", "));
+    let insert = format!(
+        "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES {}",
+        rows.join(", ")
+    );
     let statements = [
-        ("pgbench select", "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;"),
+        (
+            "pgbench select",
+            "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;",
+        ),
         ("3 joins", JOINS),
         ("INSERT of 1,000 rows", &insert),
-        ("CREATE TABLE", "CREATE TABLE public.notes (id bigint PRIMARY KEY, author int REFERENCES pgbench_accounts (aid), body text NOT NULL DEFAULT '')"),
+        (
+            "CREATE TABLE",
+            "CREATE TABLE public.notes (id bigint PRIMARY KEY, author int REFERENCES pgbench_accounts (aid), body text NOT NULL DEFAULT '')",
+        ),
     ];
     let mut decisions = Vec::new();
     for (name, text) in statements {
         let cold = time(|| {
             let read = sql::lower::read(black_box(text), &snapshot);
-            black_box(read.map(|statements| statements.iter().map(|one| judge(one, &scope)).collect::<Vec<_>>()).is_ok());
+            black_box(
+                read.map(|statements| statements.iter().map(|one| judge(one, &scope)).collect::<Vec<_>>())
+                    .is_ok(),
+            );
         });
         let mut cache = DecisionCache::default();
         let cached = time(|| {
@@ -73,7 +85,11 @@ pub async fn run(rig: &Rig, records: u64) -> Result<Inner> {
     });
     let dir = rig.path("state-inner");
     let ledger = tokio::task::spawn_blocking(move || ledger(&dir, records)).await??;
-    Ok(Inner { decisions, other_literal, ledger })
+    Ok(Inner {
+        decisions,
+        other_literal,
+        ledger,
+    })
 }
 
 /// µs per call: five batches of about 60 ms.
@@ -161,5 +177,9 @@ fn ledger(dir: &Path, records: u64) -> Result<[f64; 3]> {
     recorder.close()?;
     let start = Instant::now();
     let report = verify(dir).map_err(|finding| anyhow!("{finding}"))?;
-    Ok([rates[0], rates[1], report.records as f64 / start.elapsed().as_secs_f64()])
+    Ok([
+        rates[0],
+        rates[1],
+        report.records as f64 / start.elapsed().as_secs_f64(),
+    ])
 }

@@ -47,16 +47,27 @@ pub fn cells(samples: &[Sample], tls: bool) -> Vec<Cell> {
 /// Every repeat's quotient of `over` and `under`, which are taken inside that repeat.
 pub fn ratio(samples: &[Sample], cell: &Cell, legs: (Leg, Leg), of: fn(&Sample) -> f64) -> Option<Spread> {
     let find = |repeat, leg| {
-        let found = samples.iter().find(|sample| sample.repeat == repeat && sample.leg == leg && sample.cell == *cell);
+        let found = samples
+            .iter()
+            .find(|sample| sample.repeat == repeat && sample.leg == leg && sample.cell == *cell);
         found.map(of)
     };
     let repeats: std::collections::BTreeSet<u32> = samples.iter().map(|sample| sample.repeat).collect();
-    Spread::of(repeats.into_iter().filter_map(|repeat| Some(find(repeat, legs.0)? / find(repeat, legs.1)?)))
+    Spread::of(
+        repeats
+            .into_iter()
+            .filter_map(|repeat| Some(find(repeat, legs.0)? / find(repeat, legs.1)?)),
+    )
 }
 
 /// A figure over all repeats.
 pub fn spread(samples: &[Sample], cell: &Cell, leg: Leg, of: impl Fn(&Sample) -> f64) -> Option<Spread> {
-    Spread::of(samples.iter().filter(|sample| sample.leg == leg && sample.cell == *cell).map(of))
+    Spread::of(
+        samples
+            .iter()
+            .filter(|sample| sample.leg == leg && sample.cell == *cell)
+            .map(of),
+    )
 }
 
 fn text(spread: Option<Spread>, digits: usize) -> String {
@@ -70,7 +81,12 @@ impl Outcome {
         let title = "# What it costs to be judged and recorded\n\nWritten by `make bench`. Only ratios inside this run and CPU \
                      seconds say something about the programs; everything else says as much about the machine.\n";
         out.push_str(title);
-        let noisy = self.samples.iter().chain(&self.growth).filter(|sample| sample.noisy).count();
+        let noisy = self
+            .samples
+            .iter()
+            .chain(&self.growth)
+            .filter(|sample| sample.noisy)
+            .count();
         let all = self.samples.len() + self.growth.len();
         let others = Spread::of(self.samples.iter().map(|sample| sample.others));
         let _ = writeln!(
@@ -85,7 +101,10 @@ impl Outcome {
         );
         match &self.checked {
             (statements, wrong) if wrong.is_empty() => {
-                let _ = writeln!(out, "\nEvery one of the {statements} statements that pgbench counted over hoop-db is in its ledger, grant by grant.");
+                let _ = writeln!(
+                    out,
+                    "\nEvery one of the {statements} statements that pgbench counted over hoop-db is in its ledger, grant by grant."
+                );
             }
             (_, wrong) => {
                 let _ = writeln!(out, "\n**The ledger and pgbench do not agree:**\n");
@@ -111,12 +130,20 @@ impl Outcome {
         out.push_str("\n## Budgets\n\n| figure | budget | here | |\n|---|---|---|---|\n");
         for budget in self.budgets() {
             let mark = budget.met.map_or("not measured", |met| if met { "✅" } else { "❌" });
-            let _ = writeln!(out, "| {} | {} | {} | {mark} |", budget.figure, budget.budget, budget.here);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {mark} |",
+                budget.figure, budget.budget, budget.here
+            );
         }
     }
 
     fn slice_tables(&self, out: &mut String, tls: bool) {
-        let legs = if tls { &[Leg::PgBouncer, Leg::Hoop][..] } else { &[Leg::Relay, Leg::PgBouncer, Leg::Hoop][..] };
+        let legs = if tls {
+            &[Leg::PgBouncer, Leg::Hoop][..]
+        } else {
+            &[Leg::Relay, Leg::PgBouncer, Leg::Hoop][..]
+        };
         let _ = writeln!(out, "\n## TLS {} on the client's leg", if tls { "on" } else { "off" });
         out.push_str("\nThroughput ÷ direct of the same repeat, median (min–max):\n\n| | direct, tps |");
         legs.iter().for_each(|leg| out.push_str(&format!(" {} |", leg.name())));
@@ -125,7 +152,11 @@ impl Outcome {
             let direct = spread(&self.samples, &cell, Leg::Direct, |sample| sample.tps);
             let _ = write!(out, "| {} | {} |", cell.name(), text(direct, 0));
             for leg in legs {
-                let _ = write!(out, " {} |", text(ratio(&self.samples, &cell, (*leg, Leg::Direct), |sample| sample.tps), 2));
+                let _ = write!(
+                    out,
+                    " {} |",
+                    text(ratio(&self.samples, &cell, (*leg, Leg::Direct), |sample| sample.tps), 2)
+                );
             }
             out.push('\n');
         }
@@ -135,7 +166,11 @@ impl Outcome {
         for cell in cells(&self.samples, tls) {
             let _ = write!(out, "| {} |", cell.name());
             for leg in legs {
-                let _ = write!(out, " {} |", text(spread(&self.samples, &cell, *leg, |sample| sample.cpu), 2));
+                let _ = write!(
+                    out,
+                    " {} |",
+                    text(spread(&self.samples, &cell, *leg, |sample| sample.cpu), 2)
+                );
             }
             let quotient = ratio(&self.samples, &cell, (Leg::Hoop, Leg::PgBouncer), |sample| sample.cpu);
             let _ = writeln!(out, " {} |", text(quotient, 2));
@@ -164,7 +199,11 @@ impl Outcome {
                     let _ = write!(out, "| {}{} |", leg.name(), if tls { ", TLS" } else { "" });
                     for kind in KINDS {
                         let seconds = text(self.moved(leg, tls, kind, |moved| moved.seconds), 2);
-                        let _ = write!(out, " {seconds} s · CPU {} |", text(self.moved(leg, tls, kind, |moved| moved.cpu), 2));
+                        let _ = write!(
+                            out,
+                            " {seconds} s · CPU {} |",
+                            text(self.moved(leg, tls, kind, |moved| moved.cpu), 2)
+                        );
                     }
                     out.push('\n');
                 }
@@ -174,7 +213,10 @@ impl Outcome {
 
     /// A bulk figure over all repeats.
     pub fn moved(&self, leg: Leg, tls: bool, kind: &str, of: fn(&Moved) -> f64) -> Option<Spread> {
-        let found = self.bulk.iter().filter(|moved| moved.leg == leg && moved.tls == tls && moved.kind == kind);
+        let found = self
+            .bulk
+            .iter()
+            .filter(|moved| moved.leg == leg && moved.tls == tls && moved.kind == kind);
         Spread::of(found.map(of))
     }
 
@@ -183,7 +225,11 @@ impl Outcome {
         for (name, cold, cached) in &self.inner.decisions {
             let _ = writeln!(out, "| {name} | {} | {} |", cold.text(2), cached.text(3));
         }
-        let _ = writeln!(out, "| pgbench select, another number each time | | {} |", self.inner.other_literal.text(2));
+        let _ = writeln!(
+            out,
+            "| pgbench select, another number each time | | {} |",
+            self.inner.other_literal.text(2)
+        );
         let [single, batched, verified] = self.inner.ledger.map(|rate| rate / 1e3);
         let control = &self.control;
         let _ = writeln!(
@@ -206,10 +252,18 @@ impl Outcome {
     }
 
     fn growth_tables(&self, out: &mut String) {
-        out.push_str("\n## How cost grows\n\nIdle memory, KiB per session:\n\n| sessions | proxy | KiB |\n|---|---|---|\n");
+        out.push_str(
+            "\n## How cost grows\n\nIdle memory, KiB per session:\n\n| sessions | proxy | KiB |\n|---|---|---|\n",
+        );
         for idle in &self.idle {
             let tls = if idle.tls { ", TLS" } else { "" };
-            let _ = writeln!(out, "| {} | {}{tls} | {:.1} |", idle.sessions, idle.leg.name(), idle.kib);
+            let _ = writeln!(
+                out,
+                "| {} | {}{tls} | {:.1} |",
+                idle.sessions,
+                idle.leg.name(),
+                idle.kib
+            );
         }
         out.push_str("\nThroughput ÷ direct and CPU s/100k statements:\n\n| | PgBouncer | hoop-db |\n|---|---|---|\n");
         for cell in cells(&self.growth, false) {
@@ -225,7 +279,8 @@ impl Outcome {
 
     /// One line per slice.
     pub fn csv(&self) -> String {
-        let mut out = "part,repeat,leg,tls,work,tps,transactions,p50_us,p99_us,p999_us,cpu_s_per_100k,others,noisy\n".to_owned();
+        let mut out =
+            "part,repeat,leg,tls,work,tps,transactions,p50_us,p99_us,p999_us,cpu_s_per_100k,others,noisy\n".to_owned();
         for (part, samples) in [("main", &self.samples), ("growth", &self.growth)] {
             for sample in samples {
                 let [p50, p99, p999] = sample.latency;
@@ -247,11 +302,22 @@ impl Outcome {
         out.push_str("\npart,repeat,leg,tls,kind,seconds,cpu_s,noisy\n");
         for moved in &self.bulk {
             let (leg, kind) = (moved.leg.name(), moved.kind);
-            let _ = writeln!(out, "bulk,{},\"{leg}\",{},{kind},{:.4},{:.2},{}", moved.repeat, moved.tls, moved.seconds, moved.cpu, moved.noisy);
+            let _ = writeln!(
+                out,
+                "bulk,{},\"{leg}\",{},{kind},{:.4},{:.2},{}",
+                moved.repeat, moved.tls, moved.seconds, moved.cpu, moved.noisy
+            );
         }
         out.push_str("\npart,leg,tls,sessions,kib_per_session\n");
         for idle in &self.idle {
-            let _ = writeln!(out, "idle,{},{},{},{:.2}", idle.leg.name(), idle.tls, idle.sessions, idle.kib);
+            let _ = writeln!(
+                out,
+                "idle,{},{},{},{:.2}",
+                idle.leg.name(),
+                idle.tls,
+                idle.sessions,
+                idle.kib
+            );
         }
         out
     }

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use crate::house::{AUDIENCE, Grant, LOGIN, LOGIN_PASSWORD, hoop_db};
 
-/// Sessions, grants and connections are never what limits.
-const MANY: u32 = 2000;
+/// Sessions of one grant at most; the policy allows no more.
+const MANY: u32 = 1000;
 /// Scopes that are all alike: a repository may hold 64 grants of each.
 pub const SCOPES: usize = 40;
 /// The database on every leg.
@@ -107,9 +107,17 @@ impl Rig {
         let authority = Authority::new()?;
         let certificate = authority.loopback()?;
         let fsync = if postgres_fsync { "on" } else { "off" };
-        let settings = [("max_connections", "2300"), ("fsync", fsync), ("shared_buffers", "512MB"), ("max_wal_size", "4GB")];
+        let settings = [
+            ("max_connections", "2300"),
+            ("fsync", fsync),
+            ("shared_buffers", "512MB"),
+            ("max_wal_size", "4GB"),
+        ];
         let cluster = Cluster::start(Some(&certificate), &settings)?;
-        cluster.psql("postgres", &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE {DATABASE} OWNER {LOGIN}"))?;
+        cluster.psql(
+            "postgres",
+            &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE {DATABASE} OWNER {LOGIN}"),
+        )?;
         fill(&cluster, bulk_rows)?;
         let args = Args {
             listen: "127.0.0.1:0".parse()?,
@@ -120,19 +128,27 @@ impl Rig {
         let issuer = DevIssuer::serve(&args, Clock::system()).await?;
         let dir = tempfile::Builder::new().prefix("hoop-bench-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        for (name, text) in
-            [("ca.pem", authority.pem()), ("tls.crt", certificate.certificate.as_str()), ("tls.key", certificate.key.as_str())]
-        {
+        for (name, text) in [
+            ("ca.pem", authority.pem()),
+            ("tls.crt", certificate.certificate.as_str()),
+            ("tls.key", certificate.key.as_str()),
+        ] {
             let path = dir.path().join(name);
             fs::write(&path, text)?;
             // The broker wants its key private, PgBouncer runs as somebody else: it gets a copy.
-            fs::set_permissions(&path, fs::Permissions::from_mode(if name == "tls.key" { 0o600 } else { 0o644 }))?;
+            fs::set_permissions(
+                &path,
+                fs::Permissions::from_mode(if name == "tls.key" { 0o600 } else { 0o644 }),
+            )?;
         }
         let client = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(authority.pem().as_bytes())?])
             .build()?;
         let relay = relay(cluster.port())?;
-        let bouncers = [pgbouncer(dir.path(), &cluster, false, 4096)?, pgbouncer(dir.path(), &cluster, true, 4096)?];
+        let bouncers = [
+            pgbouncer(dir.path(), &cluster, false, 4096)?,
+            pgbouncer(dir.path(), &cluster, true, 4096)?,
+        ];
         let bouncer_64k = pgbouncer(dir.path(), &cluster, false, 65536)?;
         write_policy(dir.path())?;
         let mut brokers = Vec::new();
@@ -140,7 +156,17 @@ impl Rig {
             brokers.push(broker(dir.path(), &cluster, &issuer, &client, tls, durability).await?);
         }
         let brokers = brokers.try_into().ok().context("two brokers")?;
-        Ok(Self { cluster, issuer, authority, dir, relay, bouncers, bouncer_64k, brokers, client })
+        Ok(Self {
+            cluster,
+            issuer,
+            authority,
+            dir,
+            relay,
+            bouncers,
+            bouncer_64k,
+            brokers,
+            client,
+        })
     }
 
     /// A file of the rig.
@@ -178,10 +204,25 @@ impl Rig {
         };
         if leg == Leg::Hoop {
             let grant = self.grant(tls, 0).await?;
-            let way = Way { port, user: grant.user(), password: grant.password(), tls, pid };
+            let way = Way {
+                port,
+                user: grant.user(),
+                password: grant.password(),
+                tls,
+                pid,
+            };
             return Ok((way, Some(grant)));
         }
-        Ok((Way { port, user: LOGIN.to_owned(), password: LOGIN_PASSWORD.to_owned(), tls, pid }, None))
+        Ok((
+            Way {
+                port,
+                user: LOGIN.to_owned(),
+                password: LOGIN_PASSWORD.to_owned(),
+                tls,
+                pid,
+            },
+            None,
+        ))
     }
 
     /// A job's token with the usual claims.
@@ -285,7 +326,13 @@ fn child(step_down: bool, program: &Path) -> Result<Command> {
     command.args(["--pdeathsig", "KILL"]);
     if step_down && nix::unistd::geteuid().is_root() {
         let user = nix::unistd::User::from_name("nobody")?.context("there is no account `nobody`")?;
-        command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups"]);
+        command.args([
+            "--reuid",
+            &user.uid.to_string(),
+            "--regid",
+            &user.gid.to_string(),
+            "--clear-groups",
+        ]);
     }
     command.arg("--").arg(program).stdin(Stdio::null());
     Ok(command)
@@ -305,7 +352,13 @@ fn await_port(child: &mut Child, port: u16, what: &str, log: &Path) -> Result<()
 fn relay(to: u16) -> Result<Proxy> {
     let port = free_port()?;
     let mut command = child(false, &std::env::current_exe()?)?;
-    command.args(["relay", "--listen", &format!("127.0.0.1:{port}"), "--to", &format!("127.0.0.1:{to}")]);
+    command.args([
+        "relay",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--to",
+        &format!("127.0.0.1:{to}"),
+    ]);
     let mut child = command.spawn()?;
     await_port(&mut child, port, "the relay", Path::new(""))?;
     Ok(Proxy { child, port })
@@ -315,14 +368,22 @@ fn relay(to: u16) -> Result<Proxy> {
 fn pgbouncer(dir: &Path, cluster: &Cluster, tls: bool, packet: u32) -> Result<Proxy> {
     let port = free_port()?;
     let name = format!("pgbouncer-{tls}-{packet}");
-    let (users, ini, log) = (dir.join("userlist.txt"), dir.join(format!("{name}.ini")), dir.join(format!("{name}.log")));
+    let (users, ini, log) = (
+        dir.join("userlist.txt"),
+        dir.join(format!("{name}.ini")),
+        dir.join(format!("{name}.log")),
+    );
     fs::write(&users, format!("\"{LOGIN}\" \"{LOGIN_PASSWORD}\"\n"))?;
     let key = dir.join("pgbouncer.key");
     fs::copy(dir.join("tls.key"), &key)?;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644))?;
     let client_tls = if tls {
         let certificate = dir.join("tls.crt");
-        format!("client_tls_sslmode = require\nclient_tls_key_file = {}\nclient_tls_cert_file = {}\n", key.display(), certificate.display())
+        format!(
+            "client_tls_sslmode = require\nclient_tls_key_file = {}\nclient_tls_cert_file = {}\n",
+            key.display(),
+            certificate.display()
+        )
     } else {
         "client_tls_sslmode = disable\n".to_owned()
     };
@@ -336,9 +397,22 @@ fn pgbouncer(dir: &Path, cluster: &Cluster, tls: bool, packet: u32) -> Result<Pr
     );
     fs::write(&ini, text)?;
     let output = fs::File::create(&log)?;
-    let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
-    let program = program.iter().map(Path::new).find(|path| path.exists()).context("PgBouncer is missing: tests/setup.sh bench")?;
-    let mut child = child(true, program)?.arg("-q").arg(&ini).stdout(output.try_clone()?).stderr(output).spawn()?;
+    let program = [
+        "/usr/sbin/pgbouncer",
+        "/usr/bin/pgbouncer",
+        "/opt/homebrew/bin/pgbouncer",
+    ];
+    let program = program
+        .iter()
+        .map(Path::new)
+        .find(|path| path.exists())
+        .context("PgBouncer is missing: tests/setup.sh bench")?;
+    let mut child = child(true, program)?
+        .arg("-q")
+        .arg(&ini)
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()?;
     await_port(&mut child, port, "PgBouncer", &log)?;
     Ok(Proxy { child, port })
 }
@@ -378,7 +452,12 @@ async fn broker(
     let url = format!("{scheme}://127.0.0.1:{http}");
     let file = |name: &str| format!("\"file:{}\"", dir.join(name).display());
     let tls_lines = if tls {
-        format!("tls: {{ certificate: {}, key: {}, ca: {} }}\n", file("tls.crt"), file("tls.key"), file("ca.pem"))
+        format!(
+            "tls: {{ certificate: {}, key: {}, ca: {} }}\n",
+            file("tls.crt"),
+            file("tls.key"),
+            file("ca.pem")
+        )
     } else {
         String::new()
     };
@@ -429,11 +508,21 @@ ceilings:
         .spawn()?;
     await_port(&mut child, http, "the broker", &log_path)?;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !client.get(format!("{url}/readyz")).send().await.is_ok_and(|answer| answer.status().is_success()) {
+    while !client
+        .get(format!("{url}/readyz"))
+        .send()
+        .await
+        .is_ok_and(|answer| answer.status().is_success())
+    {
         if Instant::now() > deadline {
             bail!("the broker is not ready: {}", fs::read_to_string(&log_path)?);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(Broker { child, url, port, state })
+    Ok(Broker {
+        child,
+        url,
+        port,
+        state,
+    })
 }

@@ -74,13 +74,24 @@ pub struct Cell {
 impl Cell {
     /// The usual cell.
     pub fn of(work: Work, prepared: bool, clients: u32, tls: bool) -> Self {
-        Self { work, prepared, clients, tls, custom: None }
+        Self {
+            work,
+            prepared,
+            clients,
+            tls,
+            custom: None,
+        }
     }
 
     /// Its name in tables.
     pub fn name(&self) -> String {
         let work = self.custom.as_ref().map_or(self.work.name(), |(name, _)| name);
-        format!("{work}, {}, {} client{}", if self.prepared { "prepared" } else { "simple" }, self.clients, if self.clients == 1 { "" } else { "s" })
+        format!(
+            "{work}, {}, {} client{}",
+            if self.prepared { "prepared" } else { "simple" },
+            self.clients,
+            if self.clients == 1 { "" } else { "s" }
+        )
     }
 }
 
@@ -132,8 +143,10 @@ pub async fn run(
     let mut samples = Vec::new();
     let mut order = Seeded::new(method.seed);
     for repeat in 0..method.repeats {
-        let mut slices: Vec<(&Cell, Leg)> =
-            cells.iter().flat_map(|(cell, legs)| legs.iter().map(move |leg| (cell, *leg))).collect();
+        let mut slices: Vec<(&Cell, Leg)> = cells
+            .iter()
+            .flat_map(|(cell, legs)| legs.iter().map(move |leg| (cell, *leg)))
+            .collect();
         order.shuffle(&mut slices);
         for (index, (cell, leg)) in slices.iter().enumerate() {
             let mut sample = slice(rig, method, cell, *leg, repeat, expected).await?;
@@ -153,7 +166,11 @@ pub async fn run(
                 if cell.tls { ", TLS" } else { "" },
                 leg.name(),
                 sample.tps,
-                if sample.noisy { format!(" (noisy: others used {:.2} of a core)", sample.others) } else { String::new() },
+                if sample.noisy {
+                    format!(" (noisy: others used {:.2} of a core)", sample.others)
+                } else {
+                    String::new()
+                },
             );
             samples.push(sample);
         }
@@ -176,8 +193,19 @@ async fn slice(
     std::fs::write(&script, text)?;
     let mut command = Command::new(rig.cluster.bin("pgbench"));
     command
-        .args(["-n", "-M", if cell.prepared { "prepared" } else { "simple" }, "-c", &cell.clients.to_string()])
-        .args(["-j", &cell.clients.min(2).to_string(), "-T", &method.slice.as_secs().max(1).to_string()])
+        .args([
+            "-n",
+            "-M",
+            if cell.prepared { "prepared" } else { "simple" },
+            "-c",
+            &cell.clients.to_string(),
+        ])
+        .args([
+            "-j",
+            &cell.clients.min(2).to_string(),
+            "-T",
+            &method.slice.as_secs().max(1).to_string(),
+        ])
         .args(["-D", &format!("scale={SCALE}"), "-l", "--log-prefix"])
         .arg(folder.path().join("log"))
         .arg("-f")
@@ -188,18 +216,29 @@ async fn slice(
     }
     let watch = Watch::begin();
     let before = way.pid.map(process);
-    let output = tokio::task::spawn_blocking(move || command.output()).await?.context("pgbench cannot be run")?;
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await?
+        .context("pgbench cannot be run")?;
     let others = watch.others();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("pgbench over {}: {said}{}\n{}", leg.name(), String::from_utf8_lossy(&output.stderr), rig.log(cell.tls));
+        bail!(
+            "pgbench over {}: {said}{}\n{}",
+            leg.name(),
+            String::from_utf8_lossy(&output.stderr),
+            rig.log(cell.tls)
+        );
     }
     // The chain is settled within 300 ms; that work belongs to the slice.
     tokio::time::sleep(Duration::from_millis(350)).await;
     let cpu = way.pid.map_or(f64::NAN, process) - before.unwrap_or(f64::NAN);
     let transactions: u64 = number(&said, "number of transactions actually processed: ").context("no count")? as u64;
     let failed = number(&said, "number of failed transactions: ").unwrap_or(0.0);
-    ensure!(failed == 0.0, "pgbench over {}: {failed} transactions failed", leg.name());
+    ensure!(
+        failed == 0.0,
+        "pgbench over {}: {failed} transactions failed",
+        leg.name()
+    );
     let statements = transactions * cell.work.statements();
     if let Some(grant) = grant {
         rig.revoke(cell.tls, &grant).await?;
@@ -221,7 +260,9 @@ async fn slice(
 
 fn number(text: &str, before: &str) -> Option<f64> {
     let (_, rest) = text.split_once(before)?;
-    let end = rest.find(|symbol: char| !symbol.is_ascii_digit() && symbol != '.').unwrap_or(rest.len());
+    let end = rest
+        .find(|symbol: char| !symbol.is_ascii_digit() && symbol != '.')
+        .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 
@@ -232,7 +273,10 @@ fn latencies(folder: &std::path::Path) -> Result<Vec<f64>> {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("log.") {
             let text = std::fs::read_to_string(entry.path())?;
-            all.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok()));
+            all.extend(
+                text.lines()
+                    .filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok()),
+            );
         }
     }
     Ok(all)
@@ -244,7 +288,8 @@ pub fn check_records(rig: &Rig, expected: &HashMap<String, u64>) -> Result<(u64,
     for tls in [false, true] {
         let ledger = rig.broker(tls).state.join(hoop::cli::ledger::FOLDER);
         let filter = hoop::ledger::Filter::default();
-        let sessions = hoop::record::sessions(&ledger, &filter).map_err(|finding| anyhow::anyhow!("the ledger: {finding}"))?;
+        let sessions =
+            hoop::record::sessions(&ledger, &filter).map_err(|finding| anyhow::anyhow!("the ledger: {finding}"))?;
         for session in sessions {
             *recorded.entry(session.grant.to_string()).or_default() += session.executions;
         }
@@ -253,7 +298,9 @@ pub fn check_records(rig: &Rig, expected: &HashMap<String, u64>) -> Result<(u64,
     for (grant, statements) in expected {
         let found = recorded.get(grant).copied().unwrap_or(0);
         if found != *statements {
-            wrong.push(format!("grant {grant}: pgbench sent {statements} statements, the ledger holds {found}"));
+            wrong.push(format!(
+                "grant {grant}: pgbench sent {statements} statements, the ledger holds {found}"
+            ));
         }
     }
     Ok((expected.values().sum(), wrong))

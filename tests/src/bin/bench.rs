@@ -69,7 +69,10 @@ fn main() -> Result<()> {
     // Thousands of sockets, here and in every child.
     let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard.min(1 << 20), hard)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(bench(&args))
 }
 
@@ -85,18 +88,36 @@ async fn bench(args: &Args) -> Result<()> {
     eprintln!("starting PostgreSQL, PgBouncer, the relay and the broker");
     let rig = Arc::new(Rig::start(args.postgres_fsync == "on", &args.durability, rows).await?);
     let mut expected = HashMap::new();
-    let wanted = |cell: &Cell| args.only.as_ref().is_none_or(|only| cell.name().contains(only.as_str()));
+    let wanted = |cell: &Cell| {
+        args.only
+            .as_ref()
+            .is_none_or(|only| cell.name().contains(only.as_str()))
+    };
     let main: Vec<_> = main_cells().into_iter().filter(|(cell, _)| wanted(cell)).collect();
     let samples = slices::run(&rig, &method, &main, &mut expected).await?;
     if args.only.is_some() {
         return brief(&rig, &samples, &expected).await;
     }
-    let once = Method { repeats: 1, seed: method.seed + 2, ..method.clone() };
+    let once = Method {
+        repeats: 1,
+        seed: method.seed + 2,
+        ..method.clone()
+    };
     let growth = slices::run(&rig, &once, &growth_cells(), &mut expected).await?;
     let bulk = bulk::run(&rig, &method, rows).await?;
-    let steps: &[usize] = if args.quick { &[10, 100] } else { &[1, 10, 50, 100, 200, 1000] };
+    let steps: &[usize] = if args.quick {
+        &[10, 100]
+    } else {
+        &[10, 50, 100, 200, 1000]
+    };
     let mut idles = Vec::new();
-    for (leg, tls) in [(Leg::Relay, false), (Leg::PgBouncer, false), (Leg::PgBouncer, true), (Leg::Hoop, false), (Leg::Hoop, true)] {
+    for (leg, tls) in [
+        (Leg::Relay, false),
+        (Leg::PgBouncer, false),
+        (Leg::PgBouncer, true),
+        (Leg::Hoop, false),
+        (Leg::Hoop, true),
+    ] {
         idles.extend(idle::run(&rig, leg, tls, steps).await?);
     }
     let control = control::run(&rig, if args.quick { 200 } else { 2000 }).await?;
@@ -105,15 +126,28 @@ async fn bench(args: &Args) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(600)).await;
     let checked = slices::check_records(&rig, &expected)?;
     let settings = settings(args, &rig, &method, rows)?;
-    let outcome = Outcome { method, settings, samples, growth, bulk, idle: idles, control, inner, checked };
+    let outcome = Outcome {
+        method,
+        settings,
+        samples,
+        growth,
+        bulk,
+        idle: idles,
+        control,
+        inner,
+        checked,
+    };
     write(args, &outcome)
 }
 
 fn main_cells() -> Vec<(Cell, Vec<Leg>)> {
     let mut cells = Vec::new();
     for tls in [false, true] {
-        let legs =
-            if tls { vec![Leg::Direct, Leg::PgBouncer, Leg::Hoop] } else { vec![Leg::Direct, Leg::Relay, Leg::PgBouncer, Leg::Hoop] };
+        let legs = if tls {
+            vec![Leg::Direct, Leg::PgBouncer, Leg::Hoop]
+        } else {
+            vec![Leg::Direct, Leg::Relay, Leg::PgBouncer, Leg::Hoop]
+        };
         for work in [Work::Select, Work::Update] {
             for prepared in [false, true] {
                 cells.extend([1, 8, 32].map(|clients| (Cell::of(work, prepared, clients, tls), legs.clone())));
@@ -126,9 +160,14 @@ fn main_cells() -> Vec<(Cell, Vec<Leg>)> {
 
 fn growth_cells() -> Vec<(Cell, Vec<Leg>)> {
     let legs = vec![Leg::Direct, Leg::PgBouncer, Leg::Hoop];
-    let mut cells: Vec<_> = [1, 8, 32, 100, 200].map(|clients| (Cell::of(Work::Select, true, clients, false), legs.clone())).into();
+    let mut cells: Vec<_> = [1, 8, 32, 100, 200]
+        .map(|clients| (Cell::of(Work::Select, true, clients, false), legs.clone()))
+        .into();
     let mut custom = |name: String, script: String| {
-        let cell = Cell { custom: Some((name, script)), ..Cell::of(Work::Select, false, 8, false) };
+        let cell = Cell {
+            custom: Some((name, script)),
+            ..Cell::of(Work::Select, false, 8, false)
+        };
         cells.push((cell, legs.clone()));
     };
     for numbers in [10, 100, 1000] {
@@ -169,19 +208,36 @@ async fn brief(rig: &Rig, samples: &[slices::Sample], expected: &HashMap<String,
 
 fn settings(args: &Args, rig: &Rig, method: &Method, rows: u64) -> Result<Vec<(String, String)>> {
     let version = |program: PathBuf| -> Result<String> {
-        let output = Command::new(&program).arg("--version").output().with_context(|| program.display().to_string())?;
+        let output = Command::new(&program)
+            .arg("--version")
+            .output()
+            .with_context(|| program.display().to_string())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().next().unwrap_or_default().to_owned())
     };
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lines = [
-        ("machine", format!("{cores} × {}, Linux {}", cpu::model(), kernel.trim())),
+        (
+            "machine",
+            format!("{cores} × {}, Linux {}", cpu::model(), kernel.trim()),
+        ),
         ("hoop-db", version(tests::house::hoop_db())?),
         ("PostgreSQL", version(rig.cluster.bin("postgres"))?),
-        ("pgbench", format!("{}, scale {SCALE}", version(rig.cluster.bin("pgbench"))?)),
+        (
+            "pgbench",
+            format!("{}, scale {SCALE}", version(rig.cluster.bin("pgbench"))?),
+        ),
         ("PgBouncer", version("/usr/sbin/pgbouncer".into()).unwrap_or_default()),
-        ("slices", format!("{} s × {} repeats, seed {}", method.slice.as_secs(), method.repeats, method.seed)),
+        (
+            "slices",
+            format!(
+                "{} s × {} repeats, seed {}",
+                method.slice.as_secs(),
+                method.repeats,
+                method.seed
+            ),
+        ),
         ("bulk rows", rows.to_string()),
         ("PostgreSQL's fsync", args.postgres_fsync.clone()),
         (
@@ -192,12 +248,24 @@ fn settings(args: &Args, rig: &Rig, method: &Method, rows: u64) -> Result<Vec<(S
                 "default: every record is with the operating system before its statement's bytes leave; for changes it is on disk".to_owned()
             },
         ),
-        ("policy and ledger", "every statement judged against a scope and the operator's ceiling, and recorded".to_owned()),
-        ("authentication", "SCRAM-SHA-256 on every leg, clients' and servers'".to_owned()),
+        (
+            "policy and ledger",
+            "every statement judged against a scope and the operator's ceiling, and recorded".to_owned(),
+        ),
+        (
+            "authentication",
+            "SCRAM-SHA-256 on every leg, clients' and servers'".to_owned(),
+        ),
         ("way to PostgreSQL", "plain TCP on loopback for all".to_owned()),
-        ("PgBouncer's pool", "session mode, default_pool_size 2000, pkt_buf 4096 (and 65536 for bulk)".to_owned()),
+        (
+            "PgBouncer's pool",
+            "session mode, default_pool_size 1000, pkt_buf 4096 (and 65536 for bulk)".to_owned(),
+        ),
     ];
-    Ok(lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Ok(lines
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
 }
 
 fn write(args: &Args, outcome: &Outcome) -> Result<()> {
@@ -211,6 +279,9 @@ fn write(args: &Args, outcome: &Outcome) -> Result<()> {
     std::fs::write(file("svg"), plot::svg(outcome))?;
     println!("{text}");
     eprintln!("written: {}", file("md").display());
-    anyhow::ensure!(outcome.checked.1.is_empty(), "the ledger does not hold exactly what pgbench sent");
+    anyhow::ensure!(
+        outcome.checked.1.is_empty(),
+        "the ledger does not hold exactly what pgbench sent"
+    );
     Ok(())
 }
