@@ -17,7 +17,7 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             effect: statement.effect,
             barrier: statement.barrier,
             names: statement.names.clone(),
-            rules,
+            rules: rules.into(),
         }),
         Err(denial) => Decision::Deny(*denial),
     }

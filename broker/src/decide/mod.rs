@@ -64,7 +64,8 @@ pub struct Permit {
     pub(in crate::decide) barrier: Barrier,
     pub(in crate::decide) names: Names,
     /// The policy lines that allowed it, for the record.
-    pub(in crate::decide) rules: Vec<Origin>,
+    /// Shared: every execution of a prepared statement holds a permit.
+    pub(in crate::decide) rules: Arc<[Origin]>,
 }
 
 impl Permit {

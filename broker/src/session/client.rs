@@ -121,7 +121,7 @@ impl<C> Session<C> {
         };
         let (scope, snapshot) = (self.grant.scope.clone(), self.view.shared());
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            read_and_judge(&text, &scope, &snapshot)
+            read_and_judge(&text, &scope, &snapshot).0
         }));
         true
     }

@@ -13,6 +13,7 @@ mod refusal;
 mod schema;
 mod script;
 mod server;
+mod shape;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};

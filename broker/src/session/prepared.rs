@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::shape;
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
-use crate::sql::{self, Class, Snapshot, Unreadable};
+use crate::sql::{self, Barrier, Class, Names, Snapshot, Statement, Unreadable};
 
 /// Decisions kept per runtime, by count and by bytes of SQL text.
 const MAX_ENTRIES: usize = 8192;
@@ -66,7 +67,7 @@ impl Prepared {
     }
 }
 
-/// Decisions by (scope, schema version, exact text).
+/// Decisions by (scope, schema version), then by exact text or by the text's shape.
 #[derive(Debug, Default)]
 pub struct DecisionCache {
     books: HashMap<(Arc<str>, u64), Book>,
@@ -74,44 +75,127 @@ pub struct DecisionCache {
     bytes: usize,
 }
 
-type Book = HashMap<Box<str>, Rc<Judged>>;
+#[derive(Debug, Default)]
+struct Book {
+    texts: HashMap<Box<str>, Rc<Judged>>,
+    shapes: HashMap<Box<str>, Pattern>,
+}
+
+/// The decision on every text of one shape: one allowed statement.
+#[derive(Debug)]
+struct Pattern {
+    class: Class,
+    permit: Permit,
+    /// Where the statement begins, and how much of the text follows it. No number stands in either.
+    start: usize,
+    tail: usize,
+}
+
+impl Pattern {
+    fn judged(&self, text: &str, version: u64) -> Rc<Judged> {
+        let statement = JudgedStatement {
+            span: self.start..text.len().saturating_sub(self.tail),
+            class: self.class,
+            decision: Decision::Allow(self.permit.clone()),
+        };
+        Rc::new(Judged {
+            version,
+            statements: vec![statement],
+            unreadable: None,
+        })
+    }
+}
 
 impl DecisionCache {
     /// Reads and judges `text`, or recalls the decision.
     pub fn judge(&mut self, text: &str, scope: &Scope, snapshot: &Snapshot) -> Rc<Judged> {
         let key = (scope.digest.clone(), snapshot.version);
-        if let Some(judged) = self.books.get(&key).and_then(|book| book.get(text)) {
+        let book = self.books.get(&key);
+        if let Some(judged) = book.and_then(|book| book.texts.get(text)) {
             return judged.clone();
         }
-        let judged = Rc::new(read_and_judge(text, scope, snapshot));
-        if text.len() <= MAX_TEXT {
+        let kept = text.len() <= MAX_TEXT;
+        let shape = if kept { shape::of(text) } else { None };
+        let known = shape.as_ref().and_then(|shape| book?.shapes.get(shape.as_str()));
+        if let Some(pattern) = known {
+            return pattern.judged(text, snapshot.version);
+        }
+        let (judged, plain) = read_and_judge(text, scope, snapshot);
+        let judged = Rc::new(judged);
+        if kept {
             if self.entries >= MAX_ENTRIES || self.bytes >= MAX_BYTES {
                 *self = Self::default();
             }
             self.entries += 1;
             self.bytes += text.len();
-            self.books.entry(key).or_default().insert(text.into(), judged.clone());
+            let book = self.books.entry(key).or_default();
+            match shape.zip(plain.then(|| pattern(&judged, text)).flatten()) {
+                Some((shape, pattern)) => {
+                    book.shapes.insert(shape.into(), pattern);
+                }
+                None => {
+                    book.texts.insert(text.into(), judged.clone());
+                }
+            }
         }
         judged
     }
 }
 
-/// Reads and judges `text`. Pure; may take long for a long text.
-pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged {
+/// What texts of the same shape share; only an allowed statement that stands alone is shared.
+fn pattern(judged: &Judged, text: &str) -> Option<Pattern> {
+    let [
+        JudgedStatement {
+            span,
+            class,
+            decision: Decision::Allow(permit),
+        },
+    ] = judged.statements.as_slice()
+    else {
+        return None;
+    };
+    let digits = |part: Option<&str>| part.is_none_or(|part| part.bytes().any(|byte| byte.is_ascii_digit()));
+    if digits(text.get(..span.start)) || digits(text.get(span.end..)) {
+        return None;
+    }
+    Some(Pattern {
+        class: *class,
+        permit: permit.clone(),
+        start: span.start,
+        tail: text.len() - span.end,
+    })
+}
+
+/// True when nothing that is judged of the statement can depend on the value of a number in it.
+fn is_plain(statement: &Statement) -> bool {
+    matches!(
+        statement.class,
+        Class::Select | Class::Insert | Class::Update | Class::Delete
+    ) && statement.settings.is_empty()
+        && statement.opaque.is_empty()
+        && statement.barrier == Barrier::None
+        && statement.names == Names::None
+}
+
+/// The judgement, and whether it is the same for every text of this shape. Pure; may take long for a long text.
+pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> (Judged, bool) {
     let version = snapshot.version;
     match sql::read(text, snapshot) {
-        Ok(statements) => Judged {
-            version,
-            statements: statements
-                .iter()
-                .map(|statement| JudgedStatement {
-                    span: statement.span.clone(),
-                    class: statement.class,
-                    decision: judge::judge(statement, scope),
-                })
-                .collect(),
-            unreadable: None,
-        },
+        Ok(statements) => {
+            let judged = Judged {
+                version,
+                statements: statements
+                    .iter()
+                    .map(|statement| JudgedStatement {
+                        span: statement.span.clone(),
+                        class: statement.class,
+                        decision: judge::judge(statement, scope),
+                    })
+                    .collect(),
+                unreadable: None,
+            };
+            (judged, statements.iter().all(is_plain))
+        }
         Err(unreadable) => {
             let sqlstate = if matches!(unreadable, Unreadable::Syntax { .. }) {
                 "42601"
@@ -119,11 +203,89 @@ pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> Judged 
                 "42501"
             };
             let denial = judge::denied_unreadable(&unreadable, scope);
-            Judged {
-                version,
-                statements: Vec::new(),
-                unreadable: Some(NotRead { sqlstate, denial }),
-            }
+            (
+                Judged {
+                    version,
+                    statements: Vec::new(),
+                    unreadable: Some(NotRead { sqlstate, denial }),
+                },
+                false,
+            )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::pattern::Pattern as Glob;
+    use crate::grant::testing;
+    use crate::policy::{RelationPattern, Rule};
+    use crate::sql::sample;
+
+    /// Reads and writes of `public.*`, and nothing else.
+    fn scope() -> Scope {
+        let mut scope = Scope::clone(&testing::scope("read"));
+        let tables = RelationPattern {
+            origin: scope.origin.clone(),
+            pattern: Glob::new("public.*", '.').unwrap(),
+        };
+        let rule = Rule {
+            origin: scope.origin.clone(),
+            classes: [Class::Select, Class::Update].into(),
+            tables: vec![tables],
+            columns: None,
+            functions: Vec::new(),
+        };
+        scope.can.push(rule.clone());
+        scope.ceiling.push(rule);
+        scope
+    }
+
+    fn shapes(cache: &DecisionCache) -> usize {
+        cache.books.values().map(|book| book.shapes.len()).sum()
+    }
+
+    #[test]
+    fn a_text_of_a_known_shape_gets_its_permit_and_its_own_span() {
+        let (scope, mut snapshot) = (scope(), sample::fixture());
+        sample::add_table(&mut snapshot, "public", "numbers", &["id"]);
+        let mut cache = DecisionCache::default();
+        cache.judge("  SELECT id FROM numbers WHERE id = 7;", &scope, &snapshot);
+        let text = "  SELECT id FROM numbers WHERE id = 123456;";
+        let recalled = cache.judge(text, &scope, &snapshot);
+        assert_eq!((cache.entries, shapes(&cache)), (1, 1));
+        let (fresh, _) = read_and_judge(text, &scope, &snapshot);
+        assert_eq!(format!("{recalled:?}"), format!("{fresh:?}"));
+        assert!(matches!(
+            recalled.statements.as_slice(),
+            [JudgedStatement {
+                decision: Decision::Allow(_),
+                ..
+            }]
+        ));
+        // Another schema version judges anew.
+        snapshot.version += 1;
+        assert_eq!(cache.judge(text, &scope, &snapshot).version, snapshot.version);
+        assert_eq!(cache.entries, 2);
+    }
+
+    #[test]
+    fn only_what_cannot_depend_on_a_number_is_shared() {
+        let (scope, mut snapshot) = (scope(), sample::fixture());
+        sample::add_table(&mut snapshot, "public", "numbers", &["id"]);
+        let mut cache = DecisionCache::default();
+        for text in [
+            "DELETE FROM numbers WHERE id = 1",
+            "SET statement_timeout = 5",
+            "SET work_mem = 64",
+            "SELECT id FROM numbers WHERE id = 1; SELECT id FROM numbers WHERE id = 2",
+            "SELECT id FROM numbers WHERE id = 1 AND 'a' = 'b'",
+            "SELECT id FROM audit.log LIMIT 1",
+            "SELECT 1 FROM",
+        ] {
+            cache.judge(text, &scope, &snapshot);
+        }
+        assert_eq!(shapes(&cache), 0, "{cache:?}");
     }
 }

@@ -126,7 +126,7 @@ impl Outcome {
     }
 
     fn bulk_budgets(&self, tls: bool, all: &mut Vec<Budget>) {
-        let figures: [(&str, fn(&Moved) -> f64); 2] = [("time", |moved| moved.seconds), ("CPU", |moved| moved.cpu)];
+        let figures: [(&str, Figure); 2] = [("time", |moved| moved.seconds), ("CPU", |moved| moved.cpu)];
         for kind in KINDS {
             for (name, of) in figures {
                 let Some(ours) = self.moved(Leg::Hoop, tls, kind, of) else {
@@ -215,3 +215,6 @@ impl Outcome {
 fn on_off(tls: bool) -> &'static str {
     if tls { "TLS on" } else { "TLS off" }
 }
+
+/// One figure of a bulk transfer.
+type Figure = fn(&Moved) -> f64;

@@ -29,9 +29,9 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
     let base = resident(pid);
     let mut found = Vec::new();
     for &step in steps {
-        while open.len() < step + 1 {
+        while open.len() < step {
             let mut batch = JoinSet::new();
-            for _ in 0..(step + 1 - open.len()).min(16) {
+            for _ in 0..(step - open.len()).min(16) {
                 let (way, ca) = (way.clone(), rig.authority.pem().to_owned());
                 batch.spawn(async move {
                     let mut client = Client::connect(&way, &ca).await?;
@@ -50,7 +50,7 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
             leg,
             tls,
             sessions: step,
-            kib: (resident(pid) - base) / step as f64,
+            kib: (resident(pid) - base) / (step - 1) as f64,
         });
     }
     eprintln!(

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use crate::house::{AUDIENCE, Grant, LOGIN, LOGIN_PASSWORD, hoop_db};
 
-/// Sessions, grants and connections are never what limits.
-const MANY: u32 = 2000;
+/// Sessions of one grant at most; the policy allows no more.
+const MANY: u32 = 1000;
 /// Scopes that are all alike: a repository may hold 64 grants of each.
 pub const SCOPES: usize = 40;
 /// The database on every leg.

@@ -108,7 +108,7 @@ async fn bench(args: &Args) -> Result<()> {
     let steps: &[usize] = if args.quick {
         &[10, 100]
     } else {
-        &[1, 10, 50, 100, 200, 1000]
+        &[10, 50, 100, 200, 1000]
     };
     let mut idles = Vec::new();
     for (leg, tls) in [
@@ -259,7 +259,7 @@ fn settings(args: &Args, rig: &Rig, method: &Method, rows: u64) -> Result<Vec<(S
         ("way to PostgreSQL", "plain TCP on loopback for all".to_owned()),
         (
             "PgBouncer's pool",
-            "session mode, default_pool_size 2000, pkt_buf 4096 (and 65536 for bulk)".to_owned(),
+            "session mode, default_pool_size 1000, pkt_buf 4096 (and 65536 for bulk)".to_owned(),
         ),
     ];
     Ok(lines
