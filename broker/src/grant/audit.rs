@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Ending, EndingKind, Live, Problem};
 use crate::base::fault::{Fault, Kind};
-use crate::base::id::GrantId;
+use crate::base::id::{GrantId, RequestId};
 use crate::claims::Claims;
 use crate::decide::MatchedScope;
 use crate::store::{Digest, Filter};
@@ -33,6 +33,8 @@ pub struct Ask {
     pub key: Option<Digest>,
     /// Where the request came from.
     pub peer: IpAddr,
+    /// The request, as its answer names it.
+    pub request: RequestId,
 }
 
 /// A job that may have what it asks for.

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Admission, Admitted, Ask, Audit, AuditFault, Caps, Event, Grants, Nature, Problem, Registry};
 use crate::base::clock::Clock;
-use crate::base::id::GrantId;
+use crate::base::id::{GrantId, RequestId};
 use crate::claims::{Claims, ProviderKind};
 use crate::decide::MatchedScope;
 use crate::policy::{Limit, Limits, Origin, Scope};
@@ -96,6 +96,7 @@ pub fn ask(scope: &str) -> Ask {
         proof_key: None,
         key: None,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        request: RequestId::fresh(),
     }
 }
 

@@ -37,8 +37,9 @@ pub fn guard(routes: Router, app: &App) -> Router {
 }
 
 /// Gives the request its id and writes the problem document, if one comes back.
-async fn identify(request: Request, next: Next) -> Response {
+async fn identify(mut request: Request, next: Next) -> Response {
     let id = RequestId::fresh();
+    request.extensions_mut().insert(id);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = problem::write(next.run(request).await, id);
     tracing::debug!(request = %id, %method, path, status = response.status().as_u16(), "request");

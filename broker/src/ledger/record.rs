@@ -188,8 +188,8 @@ pub enum Record<'a> {
         operator: Cow<'a, str>,
         /// Why.
         reason: Cow<'a, str>,
-        /// How many sessions were cut.
-        sessions: u64,
+        /// How many grants were ended.
+        grants: u64,
     },
     /// The broker began.
     BrokerStarted {
@@ -257,6 +257,9 @@ pub struct Minted<'a> {
     /// What triggered the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Cow<'a, str>>,
+    /// What the grant is for, in the job's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
     /// The scope.
     pub scope: Cow<'a, str>,
     /// The operator's name of the database.

@@ -74,6 +74,7 @@ fn minted(grant: GrantId, claims: &serde_json::Map<String, serde_json::Value>) -
         actor: Some("ada".into()),
         environment: None,
         event: None,
+        reason: None,
         scope: "migrate".into(),
         database: "shop".into(),
         policy_sha: "00".into(),

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::base::id::RequestId;
 use crate::claims::Claims;
 use crate::decide::MatchedScope;
-use crate::grant::{Audit, AuditFault, EndingKind, Event, Live};
+use crate::grant::{Ask, Audit, AuditFault, EndingKind, Event, Live};
 use crate::ledger::{Minted, Record};
 use crate::record::Recorder;
 use crate::store::{Digest, Filter};
@@ -42,10 +41,10 @@ impl Audit for Book {
                 Event::Minted {
                     grant,
                     matched,
-                    ask: _,
+                    ask,
                     replaced: _,
                 } => {
-                    self.write(&[Record::GrantMinted(Box::new(minted(grant, matched)))])
+                    self.write(&[Record::GrantMinted(Box::new(minted(grant, matched, ask)))])
                         .await
                 }
                 Event::Refused {
@@ -60,7 +59,7 @@ impl Audit for Book {
                         repository: Some(claims.repository.as_str().into()),
                         scope: Some(ask.scope.as_str().into()),
                         address: ask.peer.to_string().into(),
-                        request_id: RequestId::fresh(),
+                        request_id: ask.request,
                     }])
                     .await
                 }
@@ -86,7 +85,7 @@ impl Audit for Book {
                         target: meant(filter).into(),
                         operator: peer.to_string().into(),
                         reason: "operator".into(),
-                        sessions: u64::try_from(count).unwrap_or(u64::MAX),
+                        grants: u64::try_from(count).unwrap_or(u64::MAX),
                     }])
                     .await
                 }
@@ -112,7 +111,7 @@ fn meant(filter: &Filter) -> String {
     named.join(", ")
 }
 
-fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope) -> Minted<'a> {
+fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope, ask: &'a Ask) -> Minted<'a> {
     let claims: &Claims = &grant.claims;
     let text = |value: &'a Option<String>| value.as_deref().map(Into::into);
     let hash = Digest::of(claims.jti.as_bytes()).to_string();
@@ -133,6 +132,7 @@ fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope) -> Minted<'a> {
         actor: text(&claims.actor),
         environment: text(&claims.environment),
         event: text(&claims.event),
+        reason: text(&ask.reason),
         scope: grant.scope.name.as_str().into(),
         database: grant.scope.database.as_str().into(),
         policy_sha: grant.scope.policy_sha.as_ref().into(),

@@ -335,7 +335,6 @@ fn settings_stay_within_their_bounds() {
         "SET application_name = 'x'",
         "SET standard_conforming_strings = off",
         "SET ROLE postgres",
-        "RESET ALL",
         "RESET ROLE",
         "SET SESSION AUTHORIZATION DEFAULT",
         "SET row_security = off",

@@ -2,19 +2,20 @@
 
 pub mod id;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::base::id::GrantId;
+use crate::base::id::{GrantId, RequestId};
 use crate::base::secret::Secret;
 use crate::grant::{Ask, Grants, Minted, Problem};
 use crate::http::body::{Bearer, Body, IdempotencyKey, MAX_KEY, MIN_KEY, malformed};
@@ -124,15 +125,12 @@ pub struct GrantAnswer {
 pub async fn create(
     State(app): State<Arc<App>>,
     Peer(peer): Peer,
+    Extension(request_id): Extension<RequestId>,
     Bearer(token): Bearer,
     IdempotencyKey(key): IdempotencyKey,
     Body(request): Body<GrantRequest>,
 ) -> Result<(StatusCode, Json<GrantAnswer>), Problem> {
-    let ask = Ask {
-        key,
-        peer: peer.ip(),
-        ..request.read()?
-    };
+    let ask = request.read(key, peer.ip(), request_id)?;
     let (tell, told) = oneshot::channel();
     let grants = Arc::clone(&app.grants);
     app.tasks.spawn(async move {
@@ -154,7 +152,7 @@ async fn end_unheard(grants: &Grants, minted: &Minted) {
 }
 
 impl GrantRequest {
-    fn read(self) -> Result<Ask, Problem> {
+    fn read(self, key: Option<Digest>, peer: IpAddr, request: RequestId) -> Result<Ask, Problem> {
         if self.scope.is_empty() || self.scope.len() > MAX_SCOPE || self.scope.chars().any(char::is_control) {
             return Err(malformed("`scope` is not a scope's name"));
         }
@@ -171,8 +169,9 @@ impl GrantRequest {
             reason: self.reason,
             proof: self.proof.as_deref().map(proof).transpose()?,
             proof_key: self.proof_key.map(Secret::new).map(|key| proof_key(&key)).transpose()?,
-            key: None,
-            peer: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            key,
+            peer,
+            request,
         })
     }
 }
