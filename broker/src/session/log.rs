@@ -238,3 +238,13 @@ pub fn unrecorded(fault: &RecordFault) -> Complaint {
     Complaint::fatal(sqlstate, format!("nothing was sent to the database: {}", fault.public()))
         .hint("the broker records every statement before it is sent; ask the operator to look at its ledger, then connect again")
 }
+
+/// What a client sees when its statement was sent and its outcome cannot be recorded: it may have run.
+pub fn outcome_unrecorded(fault: &RecordFault) -> Complaint {
+    let text = format!(
+        "what was sent may have run, its outcome could not be recorded: {}",
+        fault.public()
+    );
+    Complaint::fatal("08007", text)
+        .hint("look at the data before sending it again; ask the operator to look at the ledger")
+}

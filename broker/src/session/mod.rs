@@ -270,7 +270,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 // The client must not hear of an outcome that is not recorded.
                 self.outbound.truncate(told);
                 self.server_stream = streaming;
-                return Err(End::Unrecorded(fault));
+                return Err(End::Fatal(Box::new(log::outcome_unrecorded(&fault))));
             }
             if fatal || from_server.closed {
                 return Err(End::UpstreamGone);
