@@ -3,10 +3,11 @@
 //! A server refuses to run as root, so root hands it to an unprivileged account.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -271,9 +272,29 @@ impl Account {
     }
 }
 
-/// A free TCP port on 127.0.0.1.
+/// A TCP port on 127.0.0.1 that stays this process's own until it ends, through any number of restarts of what
+/// listens on it.
+///
+/// Below the ports that systems give to outgoing connections (32768 on Linux), which could take it in between. Who
+/// holds the UDP port of the same number owns the TCP port: the kernel keeps the list, and clears it after a crash.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static OWNED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    let mut owned = OWNED.lock().unwrap_or_else(PoisonError::into_inner);
+    // Neighbouring processes start far apart, so that the first try nearly always fits.
+    let start = std::process::id().wrapping_mul(7_919);
+    for step in 0..u32::from(PORTS.end - PORTS.start) {
+        let offset = start.wrapping_add(step) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(offset)?;
+        let Ok(claim) = UdpSocket::bind(("127.0.0.1", port)) else {
+            continue;
+        };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            owned.push(claim);
+            return Ok(port);
+        }
+    }
+    bail!("no free port between {} and {}", PORTS.start, PORTS.end)
 }
 
 /// The newest PostgreSQL installation with a server: `PG_BINDIR`, Debian's folders, the search path.
