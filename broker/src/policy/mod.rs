@@ -6,6 +6,7 @@ pub mod cover;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
+pub mod narrow;
 pub mod nearest;
 pub mod node;
 pub mod operator;

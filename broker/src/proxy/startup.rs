@@ -36,7 +36,7 @@ const LIBPQ_ONLY: &[&str] = &[
 pub struct Wishes {
     /// The client's own name for itself: recorded, never sent upstream.
     pub application: Option<String>,
-    /// Settings to apply once the session is open.
+    /// Settings the session upstream starts with.
     pub settings: Vec<(String, String)>,
 }
 

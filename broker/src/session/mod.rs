@@ -113,6 +113,8 @@ pub struct Session<C> {
     script: Option<script::Script>,
     /// The status of the last ReadyForQuery.
     transaction: u8,
+    /// Something was sent since then that may end the transaction block.
+    block_ends: bool,
     /// Extended-protocol messages were sent since the last Sync was answered.
     pipeline: bool,
     /// A message was refused: the client's messages are dropped up to its Sync, as the server would.
@@ -207,6 +209,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             copy: Copy::Idle,
             script: None,
             transaction: b'I',
+            block_ends: false,
             pipeline: false,
             skipping: false,
             server_skips: false,
