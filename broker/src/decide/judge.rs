@@ -6,8 +6,10 @@
 
 use super::reason::{self, Gap};
 use super::{Decision, Denial, Permit};
-use crate::policy::{Origin, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable, functions, settings};
+use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::sql::{
+    Class, Columns, FunctionName, Implied, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+};
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
 pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
@@ -49,6 +51,15 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     for touch in &statement.touches {
         covered(touch, scope, &mut rules)?;
     }
+    if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
+        let never = scope.never.iter().find(|never| never.covers(schema, name))?;
+        Some(((schema, name), never))
+    }) {
+        return Err(reason::reaches_never(statement, relation, never, scope));
+    }
+    for implied in &statement.implied {
+        behind(implied, scope, &mut rules)?;
+    }
     for function in &statement.functions {
         callable(function, scope, &mut rules)?;
     }
@@ -81,6 +92,47 @@ fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), 
     match cover(touch, &scope.ceiling) {
         Ok(_) => Ok(()),
         Err(gap) => Err(reason::ceiling(touch, &gap, scope)),
+    }
+}
+
+/// What stands behind a view: no `never`; then covered because a rule names the view itself, or like anything else. The
+/// operator's ceiling is asked in the same way.
+fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    let Implied {
+        class,
+        reached,
+        views,
+        leaks,
+    } = implied;
+    let named = |granted: &[Rule]| {
+        let names = |schema: &str, name: &str| {
+            granted.iter().any(|rule| {
+                let covers = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
+                rule.classes.contains(class) && rule.tables.iter().any(covers)
+            })
+        };
+        !leaks && views.iter().any(|(schema, name)| names(schema, name))
+    };
+    match reached {
+        Reached::Touch(touch) => {
+            if let Some(never) = scope
+                .never
+                .iter()
+                .find(|never| never.covers(&touch.schema, &touch.name))
+            {
+                return Err(reason::never(touch, never, scope));
+            }
+            if !named(&scope.can) {
+                let gap = cover(touch, &scope.can).err();
+                gap.map_or(Ok(()), |gap| Err(reason::behind_view(implied, touch, &gap, scope)))?;
+            }
+            match cover(touch, &scope.ceiling) {
+                Err(gap) if !named(&scope.ceiling) => Err(reason::ceiling(touch, &gap, scope)),
+                _ => Ok(()),
+            }
+        }
+        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
+        Reached::Call(function) => callable(function, scope, rules),
     }
 }
 

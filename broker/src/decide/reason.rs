@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Implied, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +130,46 @@ pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Bo
         detail,
         &hint,
     )
+}
+
+/// A parent, a partition, a child or a table that a foreign key clears along is out of everybody's reach.
+pub(super) fn reaches_never(
+    statement: &Statement,
+    (schema, name): (&String, &String),
+    never: &RelationPattern,
+    scope: &Scope,
+) -> Box<Denial> {
+    let reached = format!("{}.{}", shown(schema), shown(name));
+    let detail =
+        format!("it reaches {reached}, which shares rows with what it names and is under `never`: no rule reaches it");
+    let hint = format!("ask the operator about {} of {}", never.pattern.as_str(), never.origin);
+    let asked = format!("{} {reached}", verb(statement.class));
+    deny("never", never.origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// No rule covers what a view reads, and none names the view so that it covers it.
+pub(super) fn behind_view(implied: &Implied, reached: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
+    let mut denial = touch(reached, gap, scope);
+    let Some((schema, name)) = implied.views.first() else {
+        return denial;
+    };
+    let view = format!("{}.{}", shown(schema), shown(name));
+    if implied.leaks {
+        denial.detail = format!(
+            "{view} keeps rows of {} to itself, and a condition of this statement can fail on such a row and show it",
+            relation(reached)
+        );
+        denial.hint = format!(
+            "compare columns of {view} with constants only, or ask its owner: ALTER VIEW {view} SET (security_barrier)"
+        );
+    } else {
+        denial.detail = format!("{view} reads it: {}", denial.detail);
+        denial.hint = format!(
+            "name the view itself, without a glob: - {{ statements: [{}], tables: [{view}] }}",
+            implied.class
+        );
+    }
+    denial
 }
 
 /// A function is neither safe nor named.

@@ -93,6 +93,8 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,
+        implied: Vec::new(),
+        reaches: Vec::new(),
     };
     match judge::judge(&statement, scope) {
         Decision::Allow(_) => {

@@ -123,6 +123,33 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// What it reaches through views.
+    pub implied: Vec<Implied>,
+    /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
+    /// children, tables that a foreign key clears along.
+    pub reaches: Vec<(String, String)>,
+}
+
+/// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Implied {
+    /// Under which class the view is touched.
+    pub class: Class,
+    /// What is reached.
+    pub reached: Reached,
+    /// The views on the way, as (schema, name), the outermost first.
+    pub views: Vec<(String, String)>,
+    /// Rows that the views keep to themselves can show in errors of this statement: no view covers that.
+    pub leaks: bool,
+}
+
+/// What is behind a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// A relation.
+    Touch(Touch),
+    /// A function that runs with its owner's rights.
+    Call(FunctionName),
 }
 
 /// One relation touched under one class.

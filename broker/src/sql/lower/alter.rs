@@ -1,5 +1,7 @@
 //! ALTER, RENAME, DROP and COMMENT ON.
 
+use std::collections::BTreeMap;
+
 use super::Walk;
 use super::create::Host;
 use super::names::{Range, kind, strings};
@@ -53,11 +55,11 @@ impl<'a> Walk<'a> {
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name: _,
+            name,
             num: _,
             newowner,
             def,
-            behavior: _,
+            behavior,
             missing_ok: _,
             recurse: _,
         } = command;
@@ -65,6 +67,12 @@ impl<'a> Walk<'a> {
             self.opaque("ALTER … OWNER");
         }
         let def = def.as_deref();
+        if nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade)
+            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
+        {
+            let dropped = AlterTableType::try_from(*subtype) == Ok(AlterTableType::AtDropColumn);
+            self.cascades(relation, dropped.then_some(name.as_str()));
+        }
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
@@ -231,6 +239,9 @@ impl<'a> Walk<'a> {
                         && let Some(dropped) = self.touch_named(Class::Drop, schema, name, *missing_ok)
                     {
                         self.drop_children(dropped);
+                        if cascade {
+                            self.cascades(dropped, None);
+                        }
                     }
                 }
                 (Ok(ObjectType::ObjectType), Some(NodeEnum::TypeName(name))) if !cascade => {
@@ -254,31 +265,12 @@ impl<'a> Walk<'a> {
                 continue;
             }
             seen.push(parent.oid);
-            if !self.pays(
-                self.snapshot
-                    .relations
-                    .values()
-                    .map(std::collections::BTreeMap::len)
-                    .sum(),
-            ) {
+            if !self.pays(self.snapshot.relations.values().map(BTreeMap::len).sum()) {
                 return;
             }
-            let children = self
-                .snapshot
-                .relations
-                .values()
-                .flat_map(std::collections::BTreeMap::values)
-                .filter(|child| {
-                    child
-                        .parents
-                        .iter()
-                        .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-                });
-            for child in children {
-                if child.kind != crate::sql::RelationKind::Index {
-                    self.touch_relation(Class::Drop, child);
-                    waiting.push(child);
-                }
+            for child in self.snapshot.children(parent) {
+                self.touch_relation(Class::Drop, child);
+                waiting.push(child);
             }
         }
     }

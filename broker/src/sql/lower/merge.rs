@@ -1,12 +1,13 @@
 //! MERGE: judged under its own class and under the class of every action it can take.
 
 use super::Walk;
+use super::attached::Written;
 use super::scope::Output;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, CmdType};
 use crate::sql::{Class, Relation};
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     pub(super) fn merge(&mut self, merge: &nodes::MergeStmt) -> Output {
         let nodes::MergeStmt {
             relation,
@@ -30,7 +31,7 @@ impl Walk<'_> {
                 Some(source) => walk.source(source),
                 None => walk.opaque("MERGE without its source"),
             }
-            walk.maybe(join_condition.as_deref());
+            walk.condition(join_condition.as_deref());
             for clause in merge_when_clauses {
                 match &clause.node {
                     Some(NodeEnum::MergeWhenClause(clause)) => walk.when(clause, relation),
@@ -43,7 +44,7 @@ impl Walk<'_> {
         output
     }
 
-    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &Relation) {
+    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &'a Relation) {
         let nodes::MergeWhenClause {
             match_kind: _,
             command_type,
@@ -52,11 +53,20 @@ impl Walk<'_> {
             target_list,
             values,
         } = clause;
-        self.maybe(condition.as_deref());
+        self.condition(condition.as_deref());
         let columns = self.target_columns(target_list, relation);
         self.expressions(values);
         let Relation { schema, name, .. } = relation;
         self.touch(Class::Merge, schema, name, columns.iter().copied());
+        let event = match CmdType::try_from(*command_type) {
+            Ok(CmdType::CmdDelete) => Some((Class::Delete, Written::Gone)),
+            Ok(CmdType::CmdUpdate) => Some((Class::Update, Written::Updated(&columns, target_list))),
+            Ok(CmdType::CmdInsert) => Some((Class::Insert, Written::Unknown)),
+            _ => None,
+        };
+        if let Some((class, written)) = event {
+            self.writes(relation, class, &written);
+        }
         match CmdType::try_from(*command_type) {
             Ok(CmdType::CmdNothing) => {}
             Ok(CmdType::CmdDelete) => self.touch(Class::Delete, schema, name, []),

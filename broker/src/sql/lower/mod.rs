@@ -6,6 +6,7 @@
 //! search path, lexical CTE scopes, LATERAL visibility, column lists and aliases.
 
 mod alter;
+mod attached;
 mod create;
 mod dml;
 mod expression;
@@ -93,6 +94,8 @@ struct Walk<'a> {
     ctes: Vec<Cte>,
     /// Every relation that was read so far, in order: what a locking clause locks.
     reads: Vec<&'a Relation>,
+    /// What can fail, and where.
+    noise: attached::Noise,
     /// What is left of [`EFFORT`].
     effort: usize,
 }
@@ -112,13 +115,13 @@ impl<'a> Walk<'a> {
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
+            noise: attached::Noise::default(),
             effort: EFFORT,
         }
     }
 
-    fn finish(self, span: std::ops::Range<usize>) -> Statement {
-        let touches = self
-            .touches
+    fn finish(mut self, span: std::ops::Range<usize>) -> Statement {
+        let touches: Vec<Touch> = std::mem::take(&mut self.touches)
             .into_iter()
             .map(|((class, schema, name), columns)| Touch {
                 class,
@@ -127,6 +130,7 @@ impl<'a> Walk<'a> {
                 columns,
             })
             .collect();
+        let (implied, reaches) = self.implied(&touches);
         Statement {
             class: self.class,
             span,
@@ -137,6 +141,8 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            implied,
+            reaches,
         }
     }
 
