@@ -8,7 +8,7 @@ use super::reason::{self, Gap};
 use super::{Decision, Denial, Permit};
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
 use crate::sql::{
-    Class, Columns, FunctionName, Implied, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+    Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
 };
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
@@ -64,7 +64,7 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         callable(function, scope, &mut rules)?;
     }
     for setting in &statement.settings {
-        settable(setting, statement.class, scope)?;
+        settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
     Ok(rules)
@@ -143,6 +143,7 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
         .iter()
         .filter(|rule| {
             rule.classes.contains(&touch.class)
+                && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
                 && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
         })
         .collect();
@@ -190,8 +191,8 @@ fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> 
     Ok(())
 }
 
-/// A setting: changed within its bounds, or readable.
-fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<Denial>> {
+/// A setting: changed within its bounds or to a value that a preset needs, or readable.
+fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let Setting { name, value } = setting;
     let changes = value.is_some() || class == Class::Set;
     if !changes {
@@ -213,6 +214,20 @@ fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<De
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
         (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),
+        // A limit that the scope has is never lifted.
+        (_, Some(value)) if limit.is_none() => {
+            let names = |rule: &&Rule| {
+                let values = rule.settings.get(name);
+                values.is_some_and(|values| values.contains(&value.to_ascii_lowercase()))
+            };
+            match scope.can.iter().find(names) {
+                Some(rule) if scope.ceiling.iter().any(|rule| names(&rule)) => {
+                    cite(rules, rule);
+                    Ok(())
+                }
+                _ => Err(reason::setting(setting, true, scope)),
+            }
+        }
         _ => Err(reason::setting(setting, true, scope)),
     }
 }
@@ -265,3 +280,5 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workloads;

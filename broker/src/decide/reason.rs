@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Implied, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,14 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
                 format!("the scope may only {} {relation}", granted.join(", ")),
             )
         }
-        (Gap::Relation, _) => ("table-not-allowed", format!("no rule of the scope covers {relation}")),
+        (Gap::Relation, Some(rule)) if covers_name(rule, touch) && touch.kind != Kind::Relation => (
+            "object-not-allowed",
+            format!("{relation} is a {}: a rule must name its kind under objects", touch.kind),
+        ),
+        (Gap::Relation, _) => (
+            if touch.kind == Kind::Relation { "table-not-allowed" } else { "object-not-allowed" },
+            format!("no rule of the scope covers {relation}"),
+        ),
     };
     let origin = near.map_or(&scope.origin, |rule| &rule.origin);
     let hint = if touch.schema.contains('.') || touch.name.contains('.') {
@@ -103,7 +110,7 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
             "add to can: - {{ statements: [{}], tables: [{}]{} }}",
             touch.class,
             yaml(touch),
-            yaml_columns(touch, gap)
+            yaml_more(touch, gap)
         )
     };
     deny(code, origin.clone(), scope, &asked(touch, gap), detail, &hint)
@@ -264,6 +271,10 @@ fn deny(code: &'static str, origin: Origin, scope: &Scope, asked: &str, detail: 
 }
 
 fn covers(rule: &Rule, touch: &Touch) -> bool {
+    covers_name(rule, touch) && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
+}
+
+fn covers_name(rule: &Rule, touch: &Touch) -> bool {
     rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
 }
 
@@ -274,13 +285,17 @@ fn nearest<'r>(rules: &'r [Rule], touch: &Touch) -> Option<&'r Rule> {
         .iter()
         .find(|rule| covers(rule, touch) && same(rule))
         .or_else(|| rules.iter().find(|rule| covers(rule, touch)))
+        .or_else(|| rules.iter().find(|rule| covers_name(rule, touch)))
         .or_else(|| rules.iter().find(same))
 }
 
 /// `TRUNCATE app.orders`, `SELECT app.customers (email)`.
 fn asked(touch: &Touch, gap: &Gap) -> String {
     let relation = relation(touch);
-    let verb = verb(touch.class);
+    let verb = match touch.kind {
+        Kind::Relation => verb(touch.class),
+        kind => format!("{} {}", verb(touch.class), kind.as_str().to_ascii_uppercase().replace('-', " ")),
+    };
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!("{verb} {relation} ({})", list(columns)),
         (Gap::Whole, _) => format!("{verb} {relation} (whole row)"),
@@ -330,7 +345,10 @@ fn yaml(touch: &Touch) -> String {
     }
 }
 
-fn yaml_columns(touch: &Touch, gap: &Gap) -> String {
+fn yaml_more(touch: &Touch, gap: &Gap) -> String {
+    if touch.kind != Kind::Relation {
+        return format!(", objects: [{}]", touch.kind);
+    }
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!(", columns: [{}]", list(columns)),
         (Gap::Relation, Columns::Named(columns)) if !columns.is_empty() && touch.class == Class::Select => {

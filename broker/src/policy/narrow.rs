@@ -75,8 +75,10 @@ fn rule_gone(old: &[Rule], new: &[Rule]) -> Option<String> {
             origin: _,
             classes,
             tables,
+            objects,
             columns,
             functions,
+            settings,
         } = rule;
         for class in classes {
             let of_class: Vec<&Rule> = new.iter().filter(|rule| rule.classes.contains(class)).collect();
@@ -89,6 +91,7 @@ fn rule_gone(old: &[Rule], new: &[Rule]) -> Option<String> {
             let covered = |table: &RelationPattern| {
                 of_class.iter().any(|rule| {
                     covers(&rule.tables, table)
+                        && objects.is_subset(&rule.objects)
                         && rule
                             .columns
                             .as_ref()
@@ -97,6 +100,12 @@ fn rule_gone(old: &[Rule], new: &[Rule]) -> Option<String> {
             };
             if let Some(lost) = tables.iter().find(|table| !covered(table)) {
                 return Some(format!("`{class}` on `{}` is not granted any more", lost.pattern));
+            }
+        }
+        for (name, values) in settings {
+            let kept = |rule: &Rule| rule.settings.get(name).is_some_and(|granted| values.is_subset(granted));
+            if !new.iter().any(kept) {
+                return Some(format!("setting `{name}` is not granted any more"));
             }
         }
         let called = |function: &&RelationPattern| !new.iter().any(|rule| covers(&rule.functions, function));

@@ -2,6 +2,7 @@
 
 pub mod functions;
 pub mod grammar;
+pub mod kinds;
 pub mod lower;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -15,6 +16,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use grammar::Unreadable;
+pub use kinds::Kind;
 pub use lower::read;
 pub use snapshot::{Relation, RelationKind, Snapshot};
 
@@ -152,14 +154,16 @@ pub enum Reached {
     Call(FunctionName),
 }
 
-/// One relation touched under one class.
+/// One relation, or one object of another kind, touched under one class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Touch {
     /// Under which class the policy must cover it.
     pub class: Class,
-    /// The schema it resolves to; for a relation that is about to be created, where it would land.
+    /// What it is: a relation, or a kind that the rule must name under `objects:`.
+    pub kind: Kind,
+    /// The schema it resolves to; for something that is about to be created, where it would land.
     pub schema: String,
-    /// The relation's name.
+    /// Its name; `*` for whatever the schema holds.
     pub name: String,
     /// Which of its columns.
     pub columns: Columns,

@@ -7,7 +7,7 @@ use super::Walk;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
-use crate::sql::{Class, Columns, FunctionName, Implied, Reached, Relation, RelationKind, Snapshot, Touch};
+use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch};
 
 /// What a condition of the statement could make visible of rows that a view keeps to itself: only comparisons that never
 /// fail are quiet.
@@ -251,6 +251,7 @@ impl<'a> Walk<'a> {
                 class,
                 reached: Reached::Touch(Touch {
                     class,
+                    kind: Kind::Relation,
                     schema: read.schema.clone(),
                     name: read.name.clone(),
                     columns,

@@ -7,7 +7,7 @@ use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Relation};
+use crate::sql::{Class, Columns, Kind, Relation};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -315,8 +315,8 @@ fn is_utf8(name: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
 }
 
-type Touched = ((Class, String, String), Columns);
+type Touched = ((Class, Kind, String, String), Columns);
 
-fn copied(((_, schema, name), columns): (&(Class, String, String), &Columns)) -> Touched {
-    ((Class::CopyOut, schema.clone(), name.clone()), columns.clone())
+fn copied(((_, kind, schema, name), columns): (&(Class, Kind, String, String), &Columns)) -> Touched {
+    ((Class::CopyOut, *kind, schema.clone(), name.clone()), columns.clone())
 }

@@ -8,6 +8,7 @@
 mod alter;
 mod attached;
 mod create;
+mod define;
 mod dml;
 mod expression;
 mod from;
@@ -19,12 +20,13 @@ mod scope;
 mod select;
 mod session;
 mod statement;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -81,7 +83,7 @@ struct Walk<'a> {
     snapshot: &'a Snapshot,
     /// The leading class.
     class: Class,
-    touches: BTreeMap<(Class, String, String), Columns>,
+    touches: BTreeMap<(Class, Kind, String, String), Columns>,
     functions: BTreeSet<FunctionName>,
     settings: Vec<Setting>,
     opaque: Vec<String>,
@@ -123,8 +125,9 @@ impl<'a> Walk<'a> {
     fn finish(mut self, span: std::ops::Range<usize>) -> Statement {
         let touches: Vec<Touch> = std::mem::take(&mut self.touches)
             .into_iter()
-            .map(|((class, schema, name), columns)| Touch {
+            .map(|((class, kind, schema, name), columns)| Touch {
                 class,
+                kind,
                 schema,
                 name,
                 columns,
@@ -180,7 +183,7 @@ impl<'a> Walk<'a> {
     fn touch<'c>(&mut self, class: Class, schema: &str, name: &str, columns: impl IntoIterator<Item = &'c str>) {
         let entry = self
             .touches
-            .entry((class, schema.to_owned(), name.to_owned()))
+            .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
             .or_insert_with(|| Columns::Named(Vec::new()));
         if let Columns::Named(named) = entry {
             for column in columns {
@@ -193,8 +196,13 @@ impl<'a> Walk<'a> {
 
     /// Touches `schema.name` as a whole under `class`.
     fn touch_whole(&mut self, class: Class, schema: &str, name: &str) {
+        self.touch_object(class, Kind::Relation, schema, name);
+    }
+
+    /// Touches an object of any kind under `class`.
+    fn touch_object(&mut self, class: Class, kind: Kind, schema: &str, name: &str) {
         self.touches
-            .insert((class, schema.to_owned(), name.to_owned()), Columns::Whole);
+            .insert((class, kind, schema.to_owned(), name.to_owned()), Columns::Whole);
     }
 
     /// [`Walk::touch_whole`] of a relation of the snapshot.
