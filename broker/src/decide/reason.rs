@@ -164,11 +164,7 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
 /// A setting may not be changed like that, or not be read.
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
-    let limit = match setting.name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    let limit = scope.limits.of_setting(&setting.name);
     let known = crate::sql::settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
@@ -249,11 +245,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
 }
 
 /// A class as it stands in a statement.
-fn verb(class: Class) -> String {
+pub(super) fn verb(class: Class) -> String {
     class.as_str().to_ascii_uppercase().replace('-', " ")
 }
 
-fn relation(touch: &Touch) -> String {
+pub(super) fn relation(touch: &Touch) -> String {
     format!("{}.{}", shown(&touch.schema), shown(&touch.name))
 }
 

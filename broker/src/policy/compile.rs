@@ -125,7 +125,17 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         }
     }
     let origin = raw.name.1.origin(report.path());
-    let limits: Limits = limits::compile(&raw.limits, &origin, Some((bounds.ceiling, database)), report);
+    let mut limits: Limits = limits::compile(&raw.limits, &origin, Some((bounds.ceiling, database)), report);
+    if proposals
+        && let Some(allowed) = bounds
+            .ceiling
+            .pull_requests
+            .as_ref()
+            .filter(|allowed| allowed.read_only)
+    {
+        // The rules hold no class that writes; the database is told as well.
+        limits.read_only.get_or_insert_with(|| allowed.origin.clone());
+    }
     let mut scope = Scope {
         name: raw.name.0.clone(),
         origin,

@@ -93,6 +93,7 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,
+        unbounded: Vec::new(),
     };
     match judge::judge(&statement, scope) {
         Decision::Allow(_) => {

@@ -123,6 +123,8 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
 }
 
 /// One relation touched under one class.
@@ -181,7 +183,8 @@ pub enum Barrier {
     None,
     /// The schema changes: the snapshot must be read again before the next statement is judged.
     Schema,
-    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
+    /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
 }
 

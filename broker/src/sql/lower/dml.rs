@@ -24,6 +24,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        item.target = true;
         Some((relation, item))
     }
 
@@ -166,7 +167,9 @@ impl<'a> Walk<'a> {
             walk.sources(from_clause);
             let columns = walk.target_columns(target_list, relation);
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Update, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -192,7 +195,9 @@ impl<'a> Walk<'a> {
             walk.touch(Class::Delete, &relation.schema, &relation.name, []);
             walk.add_item(item);
             walk.sources(using_clause);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Delete, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);

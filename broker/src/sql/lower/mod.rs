@@ -9,6 +9,7 @@ mod alter;
 mod create;
 mod dml;
 mod expression;
+mod filter;
 mod from;
 mod label;
 mod merge;
@@ -87,6 +88,9 @@ struct Walk<'a> {
     effect: Effect,
     barrier: Barrier,
     names: Names,
+    unbounded: Vec<Touch>,
+    /// How often a column of a DML target was read: what a WHERE without any does not bound.
+    target_reads: usize,
     /// FROM scopes, the innermost last.
     levels: Vec<Level<'a>>,
     /// CTEs in scope, the innermost last.
@@ -109,6 +113,8 @@ impl<'a> Walk<'a> {
             effect: Effect::Read,
             barrier: Barrier::None,
             names: Names::None,
+            unbounded: Vec::new(),
+            target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
@@ -137,6 +143,7 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            unbounded: self.unbounded,
         }
     }
 
