@@ -5,7 +5,7 @@
 //! calls is safe or named by both.
 
 use super::reason::{self, Gap};
-use super::{Decision, Denial, Permit};
+use super::{Decision, Denial, Permit, limit};
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
 use crate::sql::{
     Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
@@ -19,6 +19,7 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             effect: statement.effect,
             barrier: statement.barrier,
             names: statement.names.clone(),
+            foreign: statement.functions.iter().any(|function| !is_safe(function)),
             rules: rules.into(),
         }),
         Err(denial) => Decision::Deny(*denial),
@@ -47,6 +48,9 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     if !statement.opaque.is_empty() {
         return Err(reason::opaque(statement, scope));
     }
+    if let Some(denial) = limit::writing(statement, scope) {
+        return Err(denial);
+    }
     let mut rules = Vec::new();
     for touch in &statement.touches {
         covered(touch, scope, &mut rules)?;
@@ -67,7 +71,7 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    Ok(rules)
+    limit::unbounded(statement, scope).map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -177,7 +181,7 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
 /// A function: safe, or named by the scope and by the ceiling.
 fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let FunctionName { schema, name } = function;
-    if schema == "pg_catalog" && functions::is_safe(name) {
+    if is_safe(function) {
         return Ok(());
     }
     let names = |rule: &&Rule| rule.functions.iter().any(|pattern| pattern.covers(schema, name));
@@ -189,6 +193,10 @@ fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> 
     }
     cite(rules, rule);
     Ok(())
+}
+
+fn is_safe(function: &FunctionName) -> bool {
+    function.schema == "pg_catalog" && functions::is_safe(&function.name)
 }
 
 /// A setting: changed within its bounds or to a value that a preset needs, or readable.
@@ -206,11 +214,10 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
     if name == "all" && value.is_none() && class == Class::Set {
         return Ok(());
     }
-    let limit = match name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    if let Some(denial) = limit::read_write(setting, scope) {
+        return Err(denial);
+    }
+    let limit = scope.limits.of_setting(name);
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
         (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),

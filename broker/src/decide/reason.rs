@@ -95,10 +95,17 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
         }
         (Gap::Relation, Some(rule)) if covers_name(rule, touch) && touch.kind != Kind::Relation => (
             "object-not-allowed",
-            format!("{relation} is a {}: a rule must name its kind under objects", touch.kind),
+            format!(
+                "{relation} is a {}: a rule must name its kind under objects",
+                touch.kind
+            ),
         ),
         (Gap::Relation, _) => (
-            if touch.kind == Kind::Relation { "table-not-allowed" } else { "object-not-allowed" },
+            if touch.kind == Kind::Relation {
+                "table-not-allowed"
+            } else {
+                "object-not-allowed"
+            },
             format!("no rule of the scope covers {relation}"),
         ),
     };
@@ -211,11 +218,7 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
 /// A setting may not be changed like that, or not be read.
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
-    let limit = match setting.name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    let limit = scope.limits.of_setting(&setting.name);
     let known = crate::sql::settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
@@ -294,7 +297,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
     let relation = relation(touch);
     let verb = match touch.kind {
         Kind::Relation => verb(touch.class),
-        kind => format!("{} {}", verb(touch.class), kind.as_str().to_ascii_uppercase().replace('-', " ")),
+        kind => format!(
+            "{} {}",
+            verb(touch.class),
+            kind.as_str().to_ascii_uppercase().replace('-', " ")
+        ),
     };
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!("{verb} {relation} ({})", list(columns)),
@@ -304,11 +311,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
 }
 
 /// A class as it stands in a statement.
-fn verb(class: Class) -> String {
+pub(super) fn verb(class: Class) -> String {
     class.as_str().to_ascii_uppercase().replace('-', " ")
 }
 
-fn relation(touch: &Touch) -> String {
+pub(super) fn relation(touch: &Touch) -> String {
     format!("{}.{}", shown(&touch.schema), shown(&touch.name))
 }
 

@@ -160,6 +160,30 @@ pub struct Limits {
     pub statement_timeout: Option<Limit<std::time::Duration>>,
     /// `lock_timeout` of every session; the job may lower it.
     pub lock_timeout: Option<Limit<std::time::Duration>>,
+    /// A session whose client says nothing for this long ends.
+    pub idle_timeout: Option<Limit<std::time::Duration>>,
+    /// Rows of one result.
+    pub max_rows: Option<Limit<u64>>,
+    /// Bytes of one result, as its rows go over the wire.
+    pub max_bytes: Option<Limit<u64>>,
+    /// Rows that one statement may insert, update and delete.
+    pub max_affected_rows: Option<Limit<u64>>,
+    /// Nothing may be written: the line that says so.
+    pub read_only: Option<Origin>,
+    /// UPDATE and DELETE without WHERE are denied: the line that says so.
+    pub no_where: Option<Origin>,
+}
+
+impl Limits {
+    /// The timeout that bounds a run-time setting of PostgreSQL.
+    pub fn of_setting(&self, name: &str) -> Option<&Limit<std::time::Duration>> {
+        match name {
+            "statement_timeout" => self.statement_timeout.as_ref(),
+            "lock_timeout" => self.lock_timeout.as_ref(),
+            "idle_in_transaction_session_timeout" | "idle_session_timeout" => self.idle_timeout.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// A limit and the line that set it.

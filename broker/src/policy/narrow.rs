@@ -40,7 +40,17 @@ fn limit_lowered(old: &Limits, new: &Limits) -> Option<String> {
         max_connections,
         statement_timeout,
         lock_timeout,
+        idle_timeout,
+        max_rows,
+        max_bytes,
+        max_affected_rows,
+        read_only,
+        no_where,
     } = new;
+    let added = |name: &str, old: Option<&Origin>, new: Option<&Origin>| {
+        let new = new.filter(|_| old.is_none())?;
+        Some(format!("`{name}` is set now ({new})"))
+    };
     lower("ttl", &old.ttl, ttl)
         .or_else(|| lower("max-session", &old.max_session, max_session))
         .or_else(|| lower("max-connections", &old.max_connections, max_connections))
@@ -52,6 +62,18 @@ fn limit_lowered(old: &Limits, new: &Limits) -> Option<String> {
             )
         })
         .or_else(|| bounded("lock-timeout", old.lock_timeout.as_ref(), lock_timeout.as_ref()))
+        .or_else(|| bounded("idle-timeout", old.idle_timeout.as_ref(), idle_timeout.as_ref()))
+        .or_else(|| bounded("max-rows", old.max_rows.as_ref(), max_rows.as_ref()))
+        .or_else(|| bounded("max-bytes", old.max_bytes.as_ref(), max_bytes.as_ref()))
+        .or_else(|| {
+            bounded(
+                "max-affected-rows",
+                old.max_affected_rows.as_ref(),
+                max_affected_rows.as_ref(),
+            )
+        })
+        .or_else(|| added("read-only", old.read_only.as_ref(), read_only.as_ref()))
+        .or_else(|| added("no-where", old.no_where.as_ref(), no_where.as_ref()))
 }
 
 fn lower<T: PartialOrd>(name: &str, old: &Limit<T>, new: &Limit<T>) -> Option<String> {

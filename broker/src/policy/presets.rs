@@ -157,7 +157,9 @@ impl Preset {
         report: &mut Report,
     ) -> Option<Self> {
         let fields = root.fields("a preset", KEYS, &[], report)?;
-        let description = fields.required("description", "a preset", report)?.word("`description`", report)?;
+        let description = fields
+            .required("description", "a preset", report)?
+            .word("`description`", report)?;
         let mut rules: Vec<Rule> = Vec::new();
         let mut includes = Vec::new();
         if let Some(node) = fields.value("includes") {

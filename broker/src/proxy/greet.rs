@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +18,9 @@ use crate::wire::{backend, frontend};
 
 /// PostgreSQL cuts `application_name` here.
 const NAME_BYTES: usize = 63;
+
+/// How much later than the broker the server ends an idle session.
+const IDLE_SLACK: Duration = Duration::from_secs(5);
 
 /// An upstream connection for a session of `grant` that starts with the client's `wishes`, each of which was judged: a
 /// warm one that logged in the same way, or a new one.
@@ -48,7 +52,7 @@ async fn quiet(link: &Link) -> bool {
 /// What the database's own log and `pg_stat_activity` say about the session, the limits the scope sets, and the
 /// client's own settings, which may only lower them.
 fn dress(grant: &Live, wishes: &[(String, String)]) -> Dress {
-    let millis = |limit: std::time::Duration| limit.as_millis().to_string();
+    let millis = |limit: Duration| limit.as_millis().to_string();
     let limits = &grant.scope.limits;
     let mut settings = Vec::new();
     if let Some(limit) = &limits.statement_timeout {
@@ -56,6 +60,15 @@ fn dress(grant: &Live, wishes: &[(String, String)]) -> Dress {
     }
     if let Some(limit) = &limits.lock_timeout {
         settings.push(("lock_timeout".to_owned(), millis(limit.value)));
+    }
+    if let Some(limit) = &limits.idle_timeout {
+        // The broker ends an idle session itself, and says why; should it fail to, the server does.
+        let later = millis(limit.value + IDLE_SLACK);
+        settings.push(("idle_session_timeout".to_owned(), later.clone()));
+        settings.push(("idle_in_transaction_session_timeout".to_owned(), later));
+    }
+    if limits.read_only.is_some() {
+        settings.push(("default_transaction_read_only".to_owned(), "on".to_owned()));
     }
     settings.extend_from_slice(wishes);
     Dress {

@@ -95,6 +95,7 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         names: Names::None,
         implied: Vec::new(),
         reaches: Vec::new(),
+        unbounded: Vec::new(),
     };
     match judge::judge(&statement, scope) {
         Decision::Allow(_) => {

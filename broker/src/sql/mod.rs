@@ -130,6 +130,8 @@ pub struct Statement {
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
@@ -212,7 +214,8 @@ pub enum Barrier {
     None,
     /// The schema changes: the snapshot must be read again before the next statement is judged.
     Schema,
-    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
+    /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
 }
 

@@ -10,7 +10,11 @@ use crate::sql::{Snapshot, read};
 
 /// What the workloads do with the tables, types and functions that they make themselves.
 fn own(schemas: &[&str]) -> Rule {
-    let classes: Vec<Class> = Class::ALL.iter().copied().filter(|class| *class != Class::TwoPhase).collect();
+    let classes: Vec<Class> = Class::ALL
+        .iter()
+        .copied()
+        .filter(|class| *class != Class::TwoPhase)
+        .collect();
     let globs: Vec<String> = schemas.iter().map(|schema| format!("{schema}.*")).collect();
     let globs: Vec<&str> = globs.iter().map(String::as_str).collect();
     Rule {

@@ -47,11 +47,17 @@ impl<'a> Walk<'a> {
     /// A condition: WHERE, ON, HAVING.
     pub(super) fn condition(&mut self, node: Option<&Node>) {
         if let Some(node) = node {
-            self.chooses();
-            self.noise.conditions += 1;
-            self.expression(node);
-            self.noise.conditions -= 1;
+            self.choosing(|walk| walk.expression(node));
         }
+    }
+
+    /// Reads what rows are chosen by.
+    pub(super) fn choosing<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.chooses();
+        self.noise.conditions += 1;
+        let value = read(self);
+        self.noise.conditions -= 1;
+        value
     }
 
     /// Rows are chosen, by a condition or by a join.

@@ -25,6 +25,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        item.target = true;
         Some((relation, item))
     }
 
@@ -174,7 +175,9 @@ impl<'a> Walk<'a> {
             let columns = walk.target_columns(target_list, relation);
             walk.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
-            walk.condition(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Update, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -201,7 +204,9 @@ impl<'a> Walk<'a> {
             walk.writes(relation, Class::Delete, &Written::Gone);
             walk.add_item(item);
             walk.sources(using_clause);
-            walk.condition(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Delete, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);

@@ -11,6 +11,7 @@ mod create;
 mod define;
 mod dml;
 mod expression;
+mod filter;
 mod from;
 mod label;
 mod merge;
@@ -90,6 +91,9 @@ struct Walk<'a> {
     effect: Effect,
     barrier: Barrier,
     names: Names,
+    unbounded: Vec<Touch>,
+    /// How often a column of a DML target was read: what a WHERE without any does not bound.
+    target_reads: usize,
     /// FROM scopes, the innermost last.
     levels: Vec<Level<'a>>,
     /// CTEs in scope, the innermost last.
@@ -114,6 +118,8 @@ impl<'a> Walk<'a> {
             effect: Effect::Read,
             barrier: Barrier::None,
             names: Names::None,
+            unbounded: Vec::new(),
+            target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
@@ -146,6 +152,7 @@ impl<'a> Walk<'a> {
             names: self.names,
             implied,
             reaches,
+            unbounded: self.unbounded,
         }
     }
 
