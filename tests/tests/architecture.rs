@@ -19,7 +19,7 @@ const FLOORS: &[(&str, bool, &[&str])] = &[
     (
         "edges",
         true,
-        &["issuer", "reader", "record", "secrets", "store", "upstream", "catalog"],
+        &["issuer", "reader", "record", "secrets", "store", "upstream", "catalog", "role"],
     ),
     ("lives", true, &["grant", "session", "sweep"]),
     ("doors", false, &["http", "proxy", "console"]),

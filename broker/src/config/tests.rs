@@ -271,7 +271,7 @@ const MISTAKES: &[(&str, &str, &str, u64)] = &[
     ("mode: verify-full", "mode: prefer", "config-invalid", 13),
     ("file:DIR/password", "hunter2", "literal-secret", 14),
     ("user: hoop_broker, ", "", "config-invalid", 14),
-    ("enforcement: shared", "enforcement: role", "not-yet-enforced", 15),
+    ("enforcement: shared", "enforcement: roles", "config-invalid", 15),
     (
         "enforcement: shared",
         "enforcement: shared\n    pool: 5",

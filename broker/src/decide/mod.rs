@@ -4,6 +4,7 @@ pub mod admit;
 pub mod explain;
 pub mod judge;
 pub mod reason;
+pub mod rights;
 
 use std::sync::Arc;
 
@@ -66,6 +67,8 @@ pub struct Permit {
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
+    /// The owner it runs as, where it is DDL of a rule with `as:`.
+    pub(in crate::decide) owner: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -87,6 +90,11 @@ impl Permit {
     /// The SQL-level prepared statement or cursor it works on.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The owner it runs as; `None` for everything that is not DDL of a rule with `as:`.
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref()
     }
 
     /// The policy lines that allowed it.

@@ -11,10 +11,10 @@ use super::words;
 use super::{RelationPattern, Rule};
 
 /// The keys of one entry of `can:`.
-pub const KEYS: &[&str] = &["statements", "tables", "columns", "functions"];
+pub const KEYS: &[&str] = &["statements", "tables", "columns", "functions", "as"];
 
 /// Keys of an entry whose enforcement is not built.
-pub const UNBUILT: &[&str] = &["as", "objects", "preset"];
+pub const UNBUILT: &[&str] = &["objects", "preset"];
 
 /// One entry of `can:`, every word with its place.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct RawRule {
     pub columns: Option<Vec<(String, Span)>>,
     /// Globs over `schema.function`.
     pub functions: Vec<(Pattern, Span)>,
+    /// The owner that DDL runs as.
+    pub owner: Option<(Arc<str>, Span)>,
 }
 
 impl RawRule {
@@ -56,6 +58,7 @@ impl RawRule {
             tables: Vec::new(),
             columns: None,
             functions: Vec::new(),
+            owner: None,
         };
         if let Some(node) = fields.value("statements") {
             for word in node.words("`statements`", report)? {
@@ -80,6 +83,9 @@ impl RawRule {
                     "say whose columns they are",
                 );
             }
+        }
+        if let Some(node) = fields.value("as") {
+            rule.owner = Some(owner(node, &rule.classes, report)?);
         }
         if KEYS.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
@@ -123,8 +129,27 @@ impl RawRule {
                 .as_ref()
                 .map(|columns| columns.iter().map(|(column, _)| column.clone()).collect()),
             functions: compile_all(&self.functions, path),
+            owner: self.owner.as_ref().map(|(owner, _)| Arc::clone(owner)),
         }
     }
+}
+
+/// The role under `as:`. It only has a meaning beside a class that is DDL.
+fn owner(node: &Node, classes: &[(Class, Span)], report: &mut Report) -> Option<(Arc<str>, Span)> {
+    let word = node.word("`as`", report)?;
+    let reserved = ["pg_", "hoop_"].iter().any(|prefix| word.text.starts_with(prefix));
+    if word.text.is_empty() || word.text.len() > 63 || word.text.contains('\0') || reserved {
+        let message = format!("`{}` cannot be an owner", word.text);
+        let help = "name the role that owns the tables; names that begin with `pg_` or `hoop_` are reserved";
+        report.error(code::INVALID_VALUE, word.span, message, help);
+        return None;
+    }
+    if !classes.iter().any(|(class, _)| words::needs_owner(*class)) {
+        let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
+        report.error(code::INVALID_VALUE, word.span, "`as` without a statement that is DDL", help);
+        return None;
+    }
+    Some((word.text.into(), word.span))
 }
 
 /// A list of globs over `schema.name`.

@@ -101,6 +101,10 @@ fn rule_key(key: &str) -> Value {
             list(&json!({"$ref": "#/$defs/text"})),
         ),
         "tables" => described("Globs over schema.name.", list(&json!({"$ref": "#/$defs/relation"}))),
+        "as" => described(
+            "The owner that DDL runs as, around exactly one statement.",
+            json!({"type": "string", "minLength": 1, "maxLength": 63}),
+        ),
         _ => described(
             "Functions beyond the safe set.",
             list(&json!({"$ref": "#/$defs/relation"})),

@@ -78,8 +78,16 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
+        if self.hat_holds(head.tag) {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && self.view_is_behind() {
+        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
@@ -305,10 +313,13 @@ impl<C> Session<C> {
             Ok(permit) => {
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                self.wardrobe.executed = true;
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
             }
             Err(refused) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, &prepared.text);
                 // Under a name of its own: the client's unnamed statement survives a failing Execute.
                 let name = self.nonce.name().to_owned();
@@ -382,7 +393,7 @@ impl<C> Session<C> {
     }
 
     /// The judgement of a prepared statement as of now: judged again when the schema moved since.
-    fn current(&self, prepared: &Prepared) -> Rc<Judged> {
+    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
         if prepared.judged.version == self.view.snapshot().version {
             prepared.judged.clone()
         } else {
@@ -504,7 +515,7 @@ impl<C> Session<C> {
         self.prepared.get(name).cloned()
     }
 
-    fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
+    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
         for expect in self.pending.iter().rev() {
             match expect {
                 Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),

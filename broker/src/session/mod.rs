@@ -6,6 +6,7 @@ mod client;
 mod copy;
 pub mod core;
 mod log;
+mod owner;
 mod pending;
 pub mod prepared;
 mod pump;
@@ -111,6 +112,8 @@ pub struct Session<C> {
     copy: Copy,
     /// A Query that goes out statement by statement.
     script: Option<script::Script>,
+    /// Who the session is for the statement at hand.
+    wardrobe: owner::Wardrobe,
     /// The status of the last ReadyForQuery.
     transaction: u8,
     /// Extended-protocol messages were sent since the last Sync was answered.
@@ -206,6 +209,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             portals: HashMap::new(),
             copy: Copy::Idle,
             script: None,
+            wardrobe: owner::Wardrobe::default(),
             transaction: b'I',
             pipeline: false,
             skipping: false,
@@ -246,7 +250,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             tokio::select! {
                 biased;
                 ending = over.as_mut() => return Err(End::Grant(ending)),
-                refreshed = self.refresh_view() => refreshed?,
+                caught_up = self.catch_up() => caught_up?,
             }
             self.waiting = false;
             return Ok(());

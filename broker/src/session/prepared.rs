@@ -236,6 +236,7 @@ mod tests {
             tables: vec![tables],
             columns: None,
             functions: Vec::new(),
+            owner: None,
         };
         scope.can.push(rule.clone());
         scope.ceiling.push(rule);

@@ -119,30 +119,43 @@ impl<C> Session<C> {
                 .house
                 .catalogs
                 .publish(&self.link.target, self.view.snapshot.clone());
+            self.core.house.roles.moved(&self.link.target.name);
         }
         Ok(())
     }
 
-    /// Runs one query of the broker's own and returns its only value. In the middle of a pipeline it ends with Flush,
-    /// so that the client's implicit transaction stays open; otherwise with Sync.
+    /// Runs one query of the broker's own and returns its only value.
     async fn own_query(&mut self, sql: &str) -> Result<String, End> {
-        let mut out = BytesMut::with_capacity(sql.len() + 128);
-        frontend::put_parse(&mut out, OWN, sql);
-        frontend::put_bind(&mut out, OWN, OWN);
-        frontend::put_execute(&mut out, OWN);
-        // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes: the
-        // second one is the last answer where no Sync follows.
-        frontend::put_close_portal(&mut out, OWN);
-        frontend::put_close_statement(&mut out, OWN);
-        let last = if self.pipeline { b'3' } else { b'Z' };
+        self.own_batch(&[sql]).await?.ok_or(End::UpstreamGone)
+    }
+
+    /// Runs statements of the broker's own and returns the last value of them all. In the middle of a pipeline it ends
+    /// with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    pub(super) async fn own_batch(&mut self, batch: &[impl AsRef<str>]) -> Result<Option<String>, End> {
+        let mut out = BytesMut::with_capacity(batch.iter().map(|sql| sql.as_ref().len() + 128).sum());
+        for sql in batch {
+            frontend::put_parse(&mut out, OWN, sql.as_ref());
+            frontend::put_bind(&mut out, OWN, OWN);
+            frontend::put_execute(&mut out, OWN);
+            // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes:
+            // the last one is the last answer where no Sync follows.
+            frontend::put_close_portal(&mut out, OWN);
+            frontend::put_close_statement(&mut out, OWN);
+        }
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
+        let (last, times) = if self.pipeline { (b'3', 2 * batch.len()) } else { (b'Z', 1) };
+        self.own_exchange(&out, last, times).await
+    }
+
+    /// Sends messages of the broker's own and reads up to the `times`th answer of the kind `last`. Returns the last value.
+    pub(super) async fn own_exchange(&mut self, out: &[u8], last: u8, times: usize) -> Result<Option<String>, End> {
         let sent = async {
-            self.link.transport.write_all(&out).await?;
+            self.link.transport.write_all(out).await?;
             self.link.transport.flush().await
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
         let mut value = None;
-        let mut portal_closed = false;
+        let mut left = times;
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
@@ -152,13 +165,21 @@ impl<C> Session<C> {
                     value = column.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
                 }
                 Some(b'E') => {
-                    let text = "the broker could not read the schema after this session changed it";
+                    if let Ok(report) = backend::report(body) {
+                        tracing::error!(database = %self.link.target.name, sqlstate = %report.sqlstate, message = %report.message,
+                            "a statement of the broker's own failed in a session");
+                    }
+                    let text = "a statement of the broker's own failed in this session: it can no longer be judged";
                     return Err(End::Fatal(Box::new(Complaint::fatal("58000", text))));
                 }
                 // Asynchronous messages are the client's.
-                Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
-                Some(b'3') if !portal_closed => portal_closed = true,
-                Some(tag) if *tag == last => return value.ok_or(End::UpstreamGone),
+                Some(b'A' | b'S') => self.outbound.extend_from_slice(&message),
+                Some(tag) if *tag == last => {
+                    left -= 1;
+                    if left == 0 {
+                        return Ok(value);
+                    }
+                }
                 _ => {}
             }
         }

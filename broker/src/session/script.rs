@@ -22,6 +22,8 @@ pub struct Script {
     text: Rc<str>,
     spans: VecDeque<Range<usize>>,
     number: u64,
+    /// A single statement that is sent as the Query it came as.
+    alone: bool,
 }
 
 impl<C> Session<C> {
@@ -35,6 +37,8 @@ impl<C> Session<C> {
             match &statement.decision {
                 // Refused before anything moved: nothing of what follows is sent.
                 Decision::Deny(_) => return false,
+                // Nobody else's statement may run while the session is its owner.
+                Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
                     moved |= match permit.barrier() {
                         Barrier::None => false,
@@ -50,6 +54,13 @@ impl<C> Session<C> {
     /// Starts sending `text` statement by statement.
     pub(super) fn start_script(&mut self, text: &str, judged: &Judged) {
         let number = self.log.next_statement();
+        let alone = match judged.statements.as_slice() {
+            [single] => match &single.decision {
+                Decision::Allow(permit) => self.goes_alone(permit, text),
+                Decision::Deny(_) => false,
+            },
+            _ => false,
+        };
         let spans = judged
             .statements
             .iter()
@@ -59,6 +70,7 @@ impl<C> Session<C> {
             text: text.into(),
             spans,
             number,
+            alone,
         });
     }
 
@@ -67,7 +79,18 @@ impl<C> Session<C> {
         if !self.pending.is_empty() {
             return false;
         }
-        if !self.server_skips && self.view_is_behind() {
+        if !self.server_skips && !self.wardrobe.is_ready() && (self.view_is_behind() || self.is_owner()) {
+            self.waiting = true;
+            return false;
+        }
+        let Some(script) = &mut self.script else {
+            return true;
+        };
+        let (text, alone) = (script.text.clone(), script.alone);
+        let ahead = script.spans.front().filter(|_| !self.server_skips).cloned();
+        if let Some(span) = ahead
+            && self.step_wants_owner(text.get(span).unwrap_or_default(), alone)
+        {
             self.waiting = true;
             return false;
         }
@@ -77,12 +100,17 @@ impl<C> Session<C> {
         let next = script.spans.pop_front().filter(|_| !self.server_skips);
         let Some(span) = next else {
             self.script = None;
-            self.finish_script();
+            if !alone {
+                self.finish_script();
+            }
             return true;
         };
-        let (text, number) = (script.text.clone(), script.number);
-        let statement = text.get(span).unwrap_or_default();
-        self.send_step(statement, number);
+        let number = script.number;
+        if alone {
+            self.send_alone(&text, number);
+        } else {
+            self.send_step(text.get(span).unwrap_or_default(), number);
+        }
         true
     }
 
@@ -99,6 +127,7 @@ impl<C> Session<C> {
         let permit = match self.allowed(statement) {
             Ok(permit) => permit,
             Err(refused) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, text);
                 self.refuse_step(refused.complaint);
                 return;
@@ -106,6 +135,8 @@ impl<C> Session<C> {
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
+        self.wardrobe.use_hat();
+        self.wardrobe.executed = true;
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
@@ -119,6 +150,34 @@ impl<C> Session<C> {
             Expect::Execute(run),
         ]);
         self.link.send(&permit, out);
+    }
+
+    /// The one statement of a Query, as the Query it came as.
+    fn send_alone(&mut self, text: &str, number: u64) {
+        let judged = self.judge(text);
+        let [statement] = judged.statements.as_slice() else {
+            return;
+        };
+        match self.allowed(statement) {
+            Ok(permit) => {
+                let run = self.begin(&permit, number, Some(text), statement);
+                self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                let mut out = BytesMut::with_capacity(text.len() + 8);
+                frontend::put_query(&mut out, text);
+                self.pending.push_back(Expect::Query {
+                    runs: vec![run],
+                    ended: 0,
+                    refusal: None,
+                });
+                self.link.send(&permit, out);
+            }
+            Err(refused) => {
+                self.wardrobe.use_hat();
+                self.note_refused(&refused, text);
+                self.refuse_query("", refused.complaint, Vec::new());
+            }
+        }
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {

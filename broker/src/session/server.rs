@@ -203,6 +203,7 @@ impl<C> Session<C> {
             }
         }
         self.transaction = status;
+        self.wardrobe.executed = self.pending.iter().any(|expect| matches!(expect, Expect::Execute(_)));
         self.server_skips = false;
         self.pipeline = self
             .pending
@@ -219,6 +220,7 @@ impl<C> Session<C> {
         if !matches!(self.copy, Copy::Swallow(_)) {
             self.copy = Copy::Idle;
         }
+        self.wardrobe.failed();
         if report.is_fatal() {
             self.log.note_fatal();
             return Answer::Last;

@@ -5,6 +5,7 @@ pub mod grammar;
 pub mod lower;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod quote;
 pub mod settings;
 pub mod snapshot;
 mod tripwire;

@@ -36,6 +36,7 @@ fn rule(line: u32, classes: &[Class], tables: &[&str], columns: Option<&[&str]>)
         tables: patterns(tables, line),
         columns: columns.map(|columns| columns.iter().map(|&column| column.to_owned()).collect()),
         functions: Vec::new(),
+        owner: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn scope(can: Vec<Rule>) -> Scope {
         name: "migrate".to_owned(),
         origin: origin(3),
         database: "shop".to_owned(),
+        enforcement: crate::policy::Enforcement::Shared,
         who: Vec::new(),
         can,
         ceiling: vec![ceiling],
