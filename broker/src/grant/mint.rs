@@ -119,7 +119,8 @@ impl Grants {
                 "the grant was ended while it was made",
             ));
         }
-        tracing::info!(grant = %grant.id, scope = %ask.scope, repository = %grant.claims.repository, "grant minted");
+        tracing::info!(grant = %grant.id, scope = %ask.scope, repository = %grant.claims.repository,
+            enforcement = grant.scope.enforcement.as_str(), "grant minted");
         Ok(Minted {
             grant,
             password: secrets.password,

@@ -200,6 +200,7 @@ impl Grants {
     }
 
     /// The same, with the databases that enforce as well.
+    #[must_use]
     pub fn with_roles(self, roles: Roles) -> Self {
         Self { roles, ..self }
     }

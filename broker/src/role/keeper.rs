@@ -15,13 +15,13 @@ use super::{Current, Database, FRESH, State, group, lack, login};
 /// Logins that wait for a grant.
 const POOL: usize = 4;
 /// A spare that is older is replaced.
-const STALE: Duration = Duration::from_mins(30);
+const STALE: Duration = Duration::from_secs(30 * 60);
 /// How long the keeper sleeps when nothing happens.
 const BEAT: Duration = Duration::from_secs(1);
 /// How often the catalog is searched for left-overs.
 const SWEEP: Duration = Duration::from_secs(15);
 /// How long a role of no scope of ours must have been seen unused before it goes: another broker may want it.
-const UNUSED: Duration = Duration::from_hours(1);
+const UNUSED: Duration = Duration::from_secs(60 * 60);
 /// How long the end of the broker may take here.
 const FAREWELL: Duration = Duration::from_secs(5);
 

@@ -243,10 +243,22 @@ impl Database {
                 role: group.into(),
             }))),
             Err(fault) => {
+                let fault = self.explained(fault).await;
                 tracing::error!(database = %self.target.name, error = %fault, "no login for a grant");
                 self.state().doomed.push(name);
                 Err(fault)
             }
+        }
+    }
+
+    /// The fault, or what the broker's login lacks where that is behind it.
+    async fn explained(&self, fault: RoleFault) -> RoleFault {
+        match self.lacks().await {
+            Ok(lacks) if !lacks.is_empty() => RoleFault::Lacks {
+                database: self.target.name.clone(),
+                lacks: lack::told(&lacks),
+            },
+            _ => fault,
         }
     }
 
@@ -329,14 +341,9 @@ impl Database {
         if let Err(error) = spare.create(&**client, &verifier).await {
             // Whether it is there or not: it has to go.
             self.state().doomed.push(spare.name.clone());
-            let lacks = lack::of_login(&**client).await.unwrap_or_default();
-            return Err(match lacks.is_empty() {
-                true => RoleFault::of(&self.target.name, "making a login", &error),
-                false => RoleFault::Lacks {
-                    database: self.target.name.clone(),
-                    lacks: lack::told(&lacks),
-                },
-            });
+            drop(client);
+            let fault = RoleFault::of(&self.target.name, "making a login", &error);
+            return Err(self.explained(fault).await);
         }
         Ok(spare)
     }

@@ -38,7 +38,9 @@ impl Names {
         let mut parts = vec![issuer.to_owned(), repository.to_owned(), scope.name.clone()];
         for (side, rules) in [("can", &scope.can), ("ceiling", &scope.ceiling)] {
             parts.push(side.to_owned());
-            rules.iter().for_each(|rule| push_rule(&mut parts, rule));
+            for rule in rules {
+                push_rule(&mut parts, rule);
+            }
         }
         parts.push("never".to_owned());
         parts.extend(scope.never.iter().map(|never| never.pattern.as_str().to_owned()));

@@ -52,6 +52,7 @@ pub struct JobLogin {
 
 impl Target {
     /// The same database, for the sessions of a grant with a login of its own.
+    #[must_use]
     pub fn with_job(&self, job: JobLogin) -> Self {
         Self {
             job: Some(Arc::new(job)),

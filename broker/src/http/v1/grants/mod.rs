@@ -56,6 +56,12 @@ pub struct GrantView {
     database: String,
     repository: String,
     issuer: String,
+    /// `role`: the broker and PostgreSQL enforce the scope, `shared`: the broker alone. Told when the grant is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforcement: Option<&'static str>,
+    /// What that means, where it is less than both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caveat: Option<&'static str>,
     /// `active`, `revoked`, `expired` or `killed`.
     state: String,
     /// Why it ended.
@@ -224,6 +230,8 @@ fn answer(minted: &Minted, endpoints: &Endpoints) -> Result<GrantAnswer, Problem
             database: grant.scope.database.clone(),
             repository: grant.claims.repository.clone(),
             issuer: grant.claims.issuer.clone(),
+            enforcement: Some(grant.scope.enforcement.as_str()),
+            caveat: grant.scope.enforcement.caveat(),
             state: "active".into(),
             reason: None,
             created_at: grant.created_at.to_string(),
