@@ -33,7 +33,14 @@ pub async fn admin(house: &House) -> Result<Client> {
 
 /// A connection around the broker.
 pub async fn direct(house: &House, user: &str, password: &str) -> Result<Client> {
-    crate::client::connect(house.cluster.port(), user, password, "shop", Some(house.authority.pem())).await
+    crate::client::connect(
+        house.cluster.port(),
+        user,
+        password,
+        "shop",
+        Some(house.authority.pem()),
+    )
+    .await
 }
 
 /// A second broker on the same database: a configuration, a state and a process of its own.

@@ -129,7 +129,10 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
 fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<Denial>> {
     let runs = words::needs_owner(statement.class) || matches!(statement.class, Class::Select | Class::Explain);
     let mut common: Option<Vec<Arc<str>>> = None;
-    let touches = statement.touches.iter().filter(|touch| runs && words::needs_owner(touch.class));
+    let touches = statement
+        .touches
+        .iter()
+        .filter(|touch| runs && words::needs_owner(touch.class));
     for touch in touches {
         let (wanted, granted) = (owners(touch, &scope.can), owners(touch, &scope.ceiling));
         let both: Vec<Arc<str>> = wanted.iter().filter(|owner| granted.contains(owner)).cloned().collect();

@@ -212,7 +212,10 @@ fn reach(rules: &[Rule], class: Class, relation: &Relation) -> Reach {
 
 /// What both the scope and its ceiling reach.
 fn both(scope: &Scope, class: Class, relation: &Relation) -> Reach {
-    match (reach(&scope.can, class, relation), reach(&scope.ceiling, class, relation)) {
+    match (
+        reach(&scope.can, class, relation),
+        reach(&scope.ceiling, class, relation),
+    ) {
         (Reach::Nothing, _) | (_, Reach::Nothing) => Reach::Nothing,
         (Reach::All, other) | (other, Reach::All) => other,
         (Reach::Columns(left), Reach::Columns(right)) => Reach::Columns(left.intersection(&right).cloned().collect()),

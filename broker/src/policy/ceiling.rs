@@ -78,7 +78,12 @@ pub struct PullRequests {
 
 impl Ceiling {
     /// Reads one entry of `ceilings:`.
-    pub fn read(key: &Key, node: &Node, databases: &BTreeMap<String, Enforcement>, report: &mut Report) -> Option<Self> {
+    pub fn read(
+        key: &Key,
+        node: &Node,
+        databases: &BTreeMap<String, Enforcement>,
+        report: &mut Report,
+    ) -> Option<Self> {
         let what = format!("ceiling `{}`", key.text);
         let fields = node.fields(&what, KEYS, UNBUILT, report)?;
         let mut ceiling = Self {

@@ -97,7 +97,9 @@ impl Enforcement {
     pub fn caveat(self) -> Option<&'static str> {
         match self {
             Self::Role => None,
-            Self::Shared => Some("one enforcer only: the broker judges every statement, the database does not know the job"),
+            Self::Shared => {
+                Some("one enforcer only: the broker judges every statement, the database does not know the job")
+            }
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Enforcement, Origin};
 use super::ceiling::Ceiling;
 use super::diagnostic::{Diagnostic, Report, Span, code};
 use super::nearest::did_you_mean;
 use super::node::{Fields, Key, Node, Value, Word, not_yet_enforced};
 use super::source::{self, Budget};
+use super::{Enforcement, Origin};
 
 /// The keys of one entry of `repositories:`.
 pub const REPOSITORY_KEYS: &[&str] = &["id", "name", "policy", "file", "ceiling"];
@@ -353,7 +353,12 @@ fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Enforcem
                 "role" => enforcement_here = Enforcement::Role,
                 other => {
                     let message = format!("`{other}` is not a kind of enforcement");
-                    report.error(code::INVALID_VALUE, word.span, message, "enforcement: role, or enforcement: shared");
+                    report.error(
+                        code::INVALID_VALUE,
+                        word.span,
+                        message,
+                        "enforcement: role, or enforcement: shared",
+                    );
                 }
             }
         }

@@ -146,7 +146,12 @@ fn owner(node: &Node, classes: &[(Class, Span)], report: &mut Report) -> Option<
     }
     if !classes.iter().any(|(class, _)| words::needs_owner(*class)) {
         let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
-        report.error(code::INVALID_VALUE, word.span, "`as` without a statement that is DDL", help);
+        report.error(
+            code::INVALID_VALUE,
+            word.span,
+            "`as` without a statement that is DDL",
+            help,
+        );
         return None;
     }
     Some((word.text.into(), word.span))

@@ -90,7 +90,10 @@ fn foreign_owner<'d>(right: &Right, document: &'d Document) -> Option<&'d str> {
 /// Takes the lock under which scope roles of this database change, until the transaction is over.
 pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tokio_postgres::Error> {
     transaction
-        .execute("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[&names::lock_key(groups)])
+        .execute(
+            "SELECT pg_catalog.pg_advisory_xact_lock($1)",
+            &[&names::lock_key(groups)],
+        )
         .await
         .map(|_| ())
 }
@@ -109,7 +112,9 @@ pub async fn sync(
         .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")
         .await
         .map_err(failed("the search path"))?;
-    ensure(transaction, role, about).await.map_err(failed("the role of a scope"))?;
+    ensure(transaction, role, about)
+        .await
+        .map_err(failed("the role of a scope"))?;
     let text: String = transaction
         .query_one(query(Part::User), &[])
         .await
@@ -224,7 +229,8 @@ pub async fn drop_unused(transaction: &Transaction<'_>, role: &str) -> Result<bo
         .query_one(include_str!("rights.sql"), &[&role])
         .await?
         .get(0);
-    let held = serde_json::from_str::<Document>(&text).map_or_else(|_| BTreeSet::new(), |document| rights_of(&document.held));
+    let held =
+        serde_json::from_str::<Document>(&text).map_or_else(|_| BTreeSet::new(), |document| rights_of(&document.held));
     let mut statements = rights::revokes(&held, role);
     statements.push(format!("DROP ROLE IF EXISTS {}", identifier(role)));
     transaction.batch_execute(&statements.join(";\n")).await?;
@@ -259,9 +265,8 @@ mod tests {
         for name in ["held", "new", "foreign", "open"] {
             sample::add_table(&mut snapshot, "app", name, &["id"]);
         }
-        let held = |name: &str, what: &str| -> Held {
-            ("t".into(), "app".into(), Some(name.into()), None, what.into())
-        };
+        let held =
+            |name: &str, what: &str| -> Held { ("t".into(), "app".into(), Some(name.into()), None, what.into()) };
         let document = Document {
             schemas: vec!["app".into()],
             routines: Vec::new(),
@@ -269,7 +274,13 @@ mod tests {
                 held("held", "SELECT"),
                 held("held", "DELETE"),
                 ("n".into(), "app".into(), None, None, "USAGE".into()),
-                ("c".into(), "app".into(), Some("new".into()), Some("id".into()), "UPDATE".into()),
+                (
+                    "c".into(),
+                    "app".into(),
+                    Some("new".into()),
+                    Some("id".into()),
+                    "UPDATE".into(),
+                ),
             ],
             public: vec![held("open", "SELECT")],
             foreign: vec![held("foreign", "dba"), held("open", "dba")],

@@ -153,7 +153,9 @@ impl Database {
         for name in left {
             match self.drop(&name).await {
                 Ok(true) => tracing::info!(database = %self.target.name, role = %name, "a left-over login was dropped"),
-                Ok(false) => tracing::error!(database = %self.target.name, role = %name, "a left-over login has sessions that do not end"),
+                Ok(false) => {
+                    tracing::error!(database = %self.target.name, role = %name, "a left-over login has sessions that do not end")
+                }
                 Err(fault) => {
                     // Another broker may be at the same one, or have made it with a login we have no say over.
                     tracing::warn!(database = %self.target.name, role = %name, error = %fault, "a left-over login was not dropped");

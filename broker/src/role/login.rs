@@ -42,11 +42,7 @@ impl Spare {
             let verifier = Verifier::of(&password)?;
             Ok::<_, crate::base::secret::NoRandomness>((name, password, verifier))
         });
-        let (name, password, verifier) = drawn
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(RoleFault::NoRandomness)?;
+        let (name, password, verifier) = drawn.await.ok().and_then(Result::ok).ok_or(RoleFault::NoRandomness)?;
         let spare = Self {
             name,
             password,
@@ -57,7 +53,11 @@ impl Spare {
     }
 
     /// Makes the role: a login that may do nothing at all.
-    pub async fn create(&mut self, client: &impl GenericClient, verifier: &Verifier) -> Result<(), tokio_postgres::Error> {
+    pub async fn create(
+        &mut self,
+        client: &impl GenericClient,
+        verifier: &Verifier,
+    ) -> Result<(), tokio_postgres::Error> {
         let row = client
             .query_one("SELECT (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8", &[])
             .await?;
@@ -77,7 +77,10 @@ impl Spare {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "compared with the server's wall clock, never with a grant's")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the server's wall clock, never with a grant's"
+)]
 fn clock() -> Timestamp {
     Timestamp::now()
 }

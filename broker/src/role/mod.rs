@@ -291,7 +291,10 @@ impl Database {
                 .filter_map(|(name, millis)| Some((name, millis?)))
                 .collect(),
             until: bearer.ends_at,
-            about: format!("hoop-db: {} of {}, scope {}, until {}", bearer.grant, claims.repository, scope.name, bearer.ends_at),
+            about: format!(
+                "hoop-db: {} of {}, scope {}, until {}",
+                bearer.grant, claims.repository, scope.name, bearer.ends_at
+            ),
         };
         let failed = |error| RoleFault::of(&self.target.name, "dressing a login", &error);
         let mut client = self.controls.get(&self.target).await?;

@@ -32,7 +32,11 @@ pub fn roles(settings: &Settings, targets: &HashMap<String, Arc<Target>>, contro
         }
     }
     let needed = all.iter().any(|(_, enforcement)| *enforcement == Enforcement::Role);
-    let instance = if needed { instance(&settings.state)? } else { String::new() };
+    let instance = if needed {
+        instance(&settings.state)?
+    } else {
+        String::new()
+    };
     Ok(Roles::new(&instance, all, controls))
 }
 
@@ -67,9 +71,11 @@ pub fn current(policies: Arc<ArcSwap<Policies>>) -> Arc<dyn Fn() -> Vec<Current>
         for repository in policies.repositories() {
             let entry = &repository.registration;
             let scopes = repository.policy.iter().flat_map(|compiled| compiled.scopes.values());
-            all.extend(scopes.flatten().map(|scope| {
-                (entry.issuer.clone(), entry.repository_id.clone(), Arc::clone(scope))
-            }));
+            all.extend(
+                scopes
+                    .flatten()
+                    .map(|scope| (entry.issuer.clone(), entry.repository_id.clone(), Arc::clone(scope))),
+            );
         }
         all
     })

@@ -241,9 +241,9 @@ impl<C> Session<C> {
         tracing::error!(%database, %owner, "DDL could not be run as its owner; run as an administrator: GRANT {} TO {} WITH ADMIN OPTION;",
             identifier(owner), identifier(login));
         let text = format!("the broker cannot act as {owner:?}, the owner that the policy names under `as`");
-        End::Fatal(Box::new(Complaint::fatal("42501", text).hint(
-            "ask the operator: the broker's log names the SQL that cures it",
-        )))
+        End::Fatal(Box::new(
+            Complaint::fatal("42501", text).hint("ask the operator: the broker's log names the SQL that cures it"),
+        ))
     }
 
     /// Names were judged along the session's path. Along another one the statement could mean other tables.

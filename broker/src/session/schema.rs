@@ -143,7 +143,11 @@ impl<C> Session<C> {
             frontend::put_close_statement(&mut out, OWN);
         }
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
-        let (last, times) = if self.pipeline { (b'3', 2 * batch.len()) } else { (b'Z', 1) };
+        let (last, times) = if self.pipeline {
+            (b'3', 2 * batch.len())
+        } else {
+            (b'Z', 1)
+        };
         self.own_exchange(&out, last, times).await
     }
 

@@ -3,9 +3,9 @@
 pub mod functions;
 pub mod grammar;
 pub mod lower;
+pub mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
-pub mod quote;
 pub mod settings;
 pub mod snapshot;
 mod tripwire;

@@ -99,7 +99,11 @@ fn golden(scope: &Scope) -> Vec<String> {
 fn a_reader_with_columns() {
     let can = vec![
         rule(&[Class::Select, Class::CopyOut], &["app.orders"], None),
-        rule(&[Class::Select], &["app.customers"], Some(&["id", "country", "no_such"])),
+        rule(
+            &[Class::Select],
+            &["app.customers"],
+            Some(&["id", "country", "no_such"]),
+        ),
     ];
     assert_eq!(
         golden(&scope(can, vec![everything()], &[])),
@@ -161,11 +165,7 @@ fn columns_of_both_sides_are_intersected() {
 
 #[test]
 fn delete_has_no_columns_and_truncate_needs_the_whole_table() {
-    let can = vec![rule(
-        &[Class::Delete, Class::Truncate],
-        &["app.orders"],
-        Some(&["id"]),
-    )];
+    let can = vec![rule(&[Class::Delete, Class::Truncate], &["app.orders"], Some(&["id"]))];
     assert_eq!(
         golden(&scope(can, vec![everything()], &[])),
         [

@@ -51,8 +51,6 @@ impl From<(GrantRow, TotalsRow)> for GrantReport {
                 database: row.database,
                 repository: row.claims.repository,
                 issuer: row.claims.issuer,
-                enforcement: None,
-                caveat: None,
                 state,
                 reason,
                 created_at: row.created_at.to_string(),

@@ -56,12 +56,6 @@ pub struct GrantView {
     database: String,
     repository: String,
     issuer: String,
-    /// `role`: the broker and PostgreSQL enforce the scope, `shared`: the broker alone. Told when the grant is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enforcement: Option<&'static str>,
-    /// What that means, where it is less than both.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caveat: Option<&'static str>,
     /// `active`, `revoked`, `expired` or `killed`.
     state: String,
     /// Why it ended.
@@ -103,6 +97,17 @@ pub struct PolicyView {
     sha: String,
 }
 
+/// Who enforces the scope.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Enforcement)]
+pub struct EnforcementView {
+    /// `role`: the broker and PostgreSQL itself; `shared`: the broker alone.
+    kind: &'static str,
+    /// What that means, where it is less than both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caveat: Option<&'static str>,
+}
+
 /// A new grant.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct GrantAnswer {
@@ -111,6 +116,7 @@ pub struct GrantAnswer {
     /// Ends the grant. Told once.
     revoke_token: String,
     policy: PolicyView,
+    enforcement: EnforcementView,
 }
 
 /// Exchange a job's OIDC token for a grant
@@ -230,8 +236,6 @@ fn answer(minted: &Minted, endpoints: &Endpoints) -> Result<GrantAnswer, Problem
             database: grant.scope.database.clone(),
             repository: grant.claims.repository.clone(),
             issuer: grant.claims.issuer.clone(),
-            enforcement: Some(grant.scope.enforcement.as_str()),
-            caveat: grant.scope.enforcement.caveat(),
             state: "active".into(),
             reason: None,
             created_at: grant.created_at.to_string(),
@@ -254,6 +258,10 @@ fn answer(minted: &Minted, endpoints: &Endpoints) -> Result<GrantAnswer, Problem
             path: minted.policy.path.clone(),
             line: minted.policy.line,
             sha: minted.policy.sha.clone(),
+        },
+        enforcement: EnforcementView {
+            kind: grant.scope.enforcement.as_str(),
+            caveat: grant.scope.enforcement.caveat(),
         },
     })
 }
