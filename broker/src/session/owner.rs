@@ -135,12 +135,21 @@ impl<C> Session<C> {
             return false;
         };
         let way = if alone { Way::Outside } else { Way::Inside };
-        self.wants(permit, way, None)
+        let wants = self.wants(permit, way, None);
+        // The change of role belongs to the implicit transaction that the script is.
+        self.pipeline |= wants && !alone;
+        wants
     }
 
     /// True when the statement is to be sent by itself rather than in an implicit transaction of ours.
-    pub(super) fn goes_alone(&self, permit: &Permit, text: &str) -> bool {
-        !self.pipeline && (self.transaction != b'I' || Way::of(permit, text) == Way::Outside)
+    pub(super) fn goes_alone(&self, text: &str) -> bool {
+        let judged = self.judge(text);
+        let decision = judged.statements.first().map(|statement| &statement.decision);
+        let outside = match decision {
+            Some(Decision::Allow(permit)) => Way::of(permit, text) == Way::Outside,
+            Some(Decision::Deny(_)) | None => false,
+        };
+        !self.pipeline && (self.transaction != b'I' || outside)
     }
 
     fn wants(&mut self, permit: &Permit, way: Way, portal: Option<(String, Rc<Prepared>)>) -> bool {
@@ -216,9 +225,11 @@ impl<C> Session<C> {
         if seen.as_ref() != Some(&self.view.snapshot().search_path) {
             return Err(self.another_path(&wanted.owner));
         }
+        // Without a transaction around it nothing undoes it but we.
+        let inside = self.pipeline || self.transaction != b'I';
         self.wardrobe.hat = Some(Hat {
             owner: wanted.owner,
-            way: wanted.way,
+            way: if inside { wanted.way } else { Way::Outside },
             used: false,
         });
         if let (true, Some((portal, prepared))) = (alone, wanted.portal) {

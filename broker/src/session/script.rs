@@ -22,8 +22,8 @@ pub struct Script {
     text: Rc<str>,
     spans: VecDeque<Range<usize>>,
     number: u64,
-    /// A single statement that is sent as the Query it came as.
-    alone: bool,
+    /// A single statement that is sent as the Query it came as; decided once everything before it is answered.
+    alone: Option<bool>,
 }
 
 impl<C> Session<C> {
@@ -54,13 +54,6 @@ impl<C> Session<C> {
     /// Starts sending `text` statement by statement.
     pub(super) fn start_script(&mut self, text: &str, judged: &Judged) {
         let number = self.log.next_statement();
-        let alone = match judged.statements.as_slice() {
-            [single] => match &single.decision {
-                Decision::Allow(permit) => self.goes_alone(permit, text),
-                Decision::Deny(_) => false,
-            },
-            _ => false,
-        };
         let spans = judged
             .statements
             .iter()
@@ -70,7 +63,7 @@ impl<C> Session<C> {
             text: text.into(),
             spans,
             number,
-            alone,
+            alone: None,
         });
     }
 
@@ -86,7 +79,17 @@ impl<C> Session<C> {
         let Some(script) = &mut self.script else {
             return true;
         };
-        let (text, alone) = (script.text.clone(), script.alone);
+        let (text, single) = (script.text.clone(), script.spans.len() == 1);
+        let alone = match script.alone {
+            Some(alone) => alone,
+            None => single && self.goes_alone(&text),
+        };
+        if let Some(script) = &mut self.script {
+            script.alone = Some(alone);
+        }
+        let Some(script) = &self.script else {
+            return true;
+        };
         let ahead = script.spans.front().filter(|_| !self.server_skips).cloned();
         if let Some(span) = ahead
             && self.step_wants_owner(text.get(span).unwrap_or_default(), alone)
