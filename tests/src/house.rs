@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::future::BoxFuture;
 use hoop::base::clock::Clock;
 use hoop::demo::certs::Authority;
 use hoop::demo::cluster::{Cluster, free_port};
@@ -41,7 +42,12 @@ pub struct Plan {
     pub wrapper: Vec<String>,
     /// `role` or `shared`.
     pub enforcement: &'static str,
+    /// Further entries under `databases:`, given the server's port.
+    pub databases: Databases,
 }
+
+/// Makes entries of `databases:`, indented by two spaces, for the server's port.
+pub type Databases = Box<dyn FnOnce(u16) -> BoxFuture<'static, Result<String>> + Send>;
 
 impl Default for Plan {
     fn default() -> Self {
@@ -54,6 +60,7 @@ impl Default for Plan {
             tls: true,
             wrapper: Vec::new(),
             enforcement: "shared",
+            databases: Box::new(|_| Box::pin(async { Ok(String::new()) })),
         }
     }
 }
@@ -222,7 +229,7 @@ databases:
     tls: {{ mode: verify-full, ca: "file:{ca}" }}
     login: {{ user: {LOGIN}, password: "env:SHOP_PASSWORD" }}
     enforcement: {enforcement}
-repositories:
+{databases}repositories:
   - {{ id: "github:260064828", name: acme/orders, policy: directory, ceiling: team }}
   - {{ id: "gitlab:42", name: acme/orders, policy: directory, ceiling: team }}
 {extra}"#,
@@ -231,6 +238,7 @@ repositories:
             policies = house.path("policies").display(),
             issuers = plan.issuers.unwrap_or(issuers),
             pg = house.cluster.port(),
+            databases = (plan.databases)(house.cluster.port()).await?,
             ca = house.path("ca.pem").display(),
             extra = if plan.extra.is_empty() {
                 include_str!("../fixtures/ceilings.yaml")

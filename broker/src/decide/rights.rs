@@ -143,6 +143,10 @@ pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTr
             RelationKind::Composite | RelationKind::Index | RelationKind::Toast => {}
         }
     }
+    if scope.limits.read_only.is_some() {
+        // The server's read-only transactions are a setting of the session; a right that is not there is not.
+        rights.0.retain(|right| right.privilege == Privilege::Select);
+    }
     for routine in around.routines.iter().filter(|routine| !is_system(&routine.schema)) {
         let named = |rules: &[Rule]| {
             rules

@@ -258,6 +258,8 @@ mod tests {
             columns: None,
             functions: Vec::new(),
             owner: None,
+            objects: std::collections::BTreeSet::new(),
+            settings: std::collections::BTreeMap::new(),
         };
         scope.can.push(rule.clone());
         scope.ceiling.push(rule);

@@ -42,6 +42,9 @@ impl Names {
                 push_rule(&mut parts, rule);
             }
         }
+        if scope.limits.read_only.is_some() {
+            parts.push("read-only".to_owned());
+        }
         parts.push("never".to_owned());
         parts.extend(scope.never.iter().map(|never| never.pattern.as_str().to_owned()));
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

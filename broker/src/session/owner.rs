@@ -21,7 +21,7 @@ use crate::sql::quote::{identifier, literal};
 use crate::sql::{Class, Snapshot};
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head};
-use crate::wire::frontend;
+use crate::wire::{backend, frontend};
 
 /// The broker's own name for a statement it binds again.
 const REBOUND: &str = "hoop_owner";
@@ -146,6 +146,8 @@ impl<C> Session<C> {
         let judged = self.judge(text);
         let decision = judged.statements.first().map(|statement| &statement.decision);
         let outside = match decision {
+            // What a limit watches is sent step by step.
+            Some(Decision::Allow(permit)) if !self.watch(permit).is_nothing() => return false,
             Some(Decision::Allow(permit)) => Way::of(permit, text) == Way::Outside,
             Some(Decision::Deny(_)) | None => false,
         };
@@ -175,21 +177,47 @@ impl<C> Session<C> {
             return Ok(());
         }
         let before = self.view.shared();
-        let owner = match self.wardrobe.hat.take_if(|hat| hat.used) {
-            Some(hat) => {
-                self.own_batch(&[self.own_role()]).await?;
-                Some(hat.owner)
+        let owner = self
+            .wardrobe
+            .hat
+            .as_ref()
+            .filter(|hat| hat.used)
+            .map(|hat| hat.owner.clone());
+        if owner.is_some() {
+            if self.own_run(&[self.own_role()]).await?.is_none() {
+                return Ok(());
             }
-            None => None,
-        };
+            self.wardrobe.hat = None;
+        }
         self.refresh_view().await?;
-        if let Some(owner) = owner {
+        if let (Some(owner), false) = (owner, self.server_skips) {
             self.share_new(&owner, &before).await?;
         }
         match wanted {
-            Some(wanted) => self.become_owner(wanted).await,
-            None => Ok(()),
+            Some(wanted) if !self.server_skips => self.become_owner(wanted).await,
+            _ => Ok(()),
         }
+    }
+
+    /// Runs statements of the broker's own and returns the last value; `None` when one failed in a pipeline, where the
+    /// server's words stand for the client's statement. Elsewhere nobody asked, and the session cannot go on.
+    async fn own_run(&mut self, batch: &[String]) -> Result<Option<Option<String>>, End> {
+        let error = match self.own_batch(batch).await? {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        let body = error.get(frame::HEADER..).unwrap_or_default();
+        let sqlstate = backend::report(body)
+            .map(|report| report.sqlstate.to_owned())
+            .unwrap_or_default();
+        tracing::error!(database = %self.link.target.name, %sqlstate, "a statement of the broker's own failed in a session");
+        if self.pipeline {
+            self.failed_on_our_own(&error);
+            self.wardrobe.failed();
+            return Ok(None);
+        }
+        let text = "a statement of the broker's own failed in this session, which cannot go on";
+        Err(End::Fatal(Box::new(Complaint::fatal("58000", text))))
     }
 
     /// The statement that makes the session itself again.
@@ -211,16 +239,22 @@ impl<C> Session<C> {
             // The client's Sync comes later. Until here it has only prepared, which outlives this one.
             let mut out = BytesMut::new();
             frontend::put_bare(&mut out, b'S');
-            self.own_exchange(&out, b'Z', 1).await?;
+            if self.own_exchange(&out, b'Z', 1).await?.is_err() {
+                return Err(End::UpstreamGone);
+            }
             self.portals.clear();
             self.pipeline = false;
         }
         let role = format!("SET ROLE {}", identifier(&wanted.owner));
         let path = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
-        let seen = self
-            .own_batch(&[role, path.to_owned()])
-            .await
-            .map_err(|end| self.no_owner(&wanted.owner, end))?;
+        let seen = match self.own_run(&[role, path.to_owned()]).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => {
+                self.note_no_owner(&wanted.owner);
+                return Ok(());
+            }
+            Err(end) => return Err(self.no_owner(&wanted.owner, end)),
+        };
         let seen: Option<Vec<String>> = seen.and_then(|text| serde_json::from_str(&text).ok());
         if seen.as_ref() != Some(&self.view.snapshot().search_path) {
             return Err(self.another_path(&wanted.owner));
@@ -239,7 +273,9 @@ impl<C> Session<C> {
             // Such a statement takes no parameters and returns no rows.
             frontend::put_bind(&mut out, &portal, REBOUND);
             frontend::put_bare(&mut out, b'H');
-            self.own_exchange(&out, b'2', 1).await?;
+            if self.own_exchange(&out, b'2', 1).await?.is_err() {
+                return Err(End::UpstreamGone);
+            }
             self.portals.insert(portal, prepared);
             self.pipeline = true;
         }
@@ -248,13 +284,17 @@ impl<C> Session<C> {
 
     fn no_owner(&self, owner: &str, end: End) -> End {
         let End::Fatal(_) = end else { return end };
-        let (login, database) = (&self.link.target.user, &self.link.target.name);
-        tracing::error!(%database, %owner, "DDL could not be run as its owner; run as an administrator: GRANT {} TO {} WITH ADMIN OPTION;",
-            identifier(owner), identifier(login));
+        self.note_no_owner(owner);
         let text = format!("the broker cannot act as {owner:?}, the owner that the policy names under `as`");
         End::Fatal(Box::new(
             Complaint::fatal("42501", text).hint("ask the operator: the broker's log names the SQL that cures it"),
         ))
+    }
+
+    fn note_no_owner(&self, owner: &str) {
+        let (login, database) = (&self.link.target.user, &self.link.target.name);
+        tracing::error!(%database, %owner, "DDL could not be run as its owner; unless it was cancelled, run as an administrator: GRANT {} TO {} WITH ADMIN OPTION;",
+            identifier(owner), identifier(login));
     }
 
     /// Names were judged along the session's path. Along another one the statement could mean other tables.
@@ -288,9 +328,10 @@ impl<C> Session<C> {
             oids.join(","),
             literal(owner)
         );
-        let owned: Vec<u32> = self
-            .own_batch(&[asked])
-            .await?
+        let Some(owned) = self.own_run(&[asked]).await? else {
+            return Ok(());
+        };
+        let owned: Vec<u32> = owned
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
         let names: Vec<(&str, &str)> = changed
@@ -313,7 +354,7 @@ impl<C> Session<C> {
         let mut batch = vec![format!("SET ROLE {}", identifier(owner))];
         batch.extend(grants);
         batch.push(self.own_role());
-        self.own_batch(&batch).await.map(|_| ())
+        self.own_run(&batch).await.map(|_| ())
     }
 }
 

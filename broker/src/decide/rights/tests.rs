@@ -27,6 +27,8 @@ fn rule(classes: &[Class], tables: &[&str], columns: Option<&[&str]>) -> Rule {
         columns: columns.map(|columns| columns.iter().map(|&column| column.to_owned()).collect()),
         functions: Vec::new(),
         owner: None,
+        objects: std::collections::BTreeSet::new(),
+        settings: std::collections::BTreeMap::new(),
     }
 }
 
@@ -235,4 +237,19 @@ fn strange_names_stay_names() {
     // covered, here as for the judge.
     assert_eq!(granted, [table("$$"), table("a\"\"b"), table(&long)]);
     assert!(revokes(&rights, "g").iter().all(|text| text.ends_with(" FROM \"g\"")));
+}
+
+#[test]
+fn a_read_only_scope_holds_no_right_to_write() {
+    let can = vec![rule(Class::ALL, &["app.orders", "app.orders_id_seq"], None)];
+    let mut scope = scope(can, vec![everything()], &[]);
+    scope.limits.read_only = Some(origin());
+    assert_eq!(
+        golden(&scope),
+        [
+            "GRANT USAGE ON SCHEMA \"app\" TO \"g\"",
+            "GRANT SELECT ON SEQUENCE \"app\".\"orders_id_seq\" TO \"g\"",
+            "GRANT SELECT ON TABLE \"app\".\"orders\" TO \"g\"",
+        ]
+    );
 }
