@@ -20,6 +20,7 @@ pub mod decide;
 pub mod catalog;
 pub mod issuer;
 pub mod record;
+pub mod role;
 pub mod secrets;
 pub mod store;
 pub mod survey;

@@ -44,6 +44,26 @@ pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
     )
 }
 
+/// DDL for which the policy gives no owner, or more than one.
+pub(super) fn owner(touch: &Touch, owners: &[std::sync::Arc<str>], beyond: bool, scope: &Scope) -> Box<Denial> {
+    let names = owners.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    let (code, detail, hint) = if beyond {
+        (
+            "owner-beyond-ceiling",
+            format!("the operator's ceiling does not let this table's DDL run as {names}"),
+            "ask the operator to add `as` to the ceiling's rule for these tables",
+        )
+    } else {
+        (
+            "owner-unclear",
+            "the statement touches tables whose rules name different owners under `as`, or none".to_owned(),
+            "split the statement, or give the rules of all its tables the same `as`",
+        )
+    };
+    let asked = format!("{} {}.{}", verb(touch.class), touch.schema, touch.name);
+    deny(code, scope.origin.clone(), scope, &asked, detail, hint)
+}
+
 /// A text could not be read at all.
 pub(super) fn unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
     let (code, hint) = match unreadable {

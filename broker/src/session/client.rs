@@ -81,8 +81,16 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
+        if self.hat_holds(head.tag) {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && self.view_is_behind() {
+        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
@@ -318,6 +326,8 @@ impl<C> Session<C> {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                self.wardrobe.executed = true;
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -327,6 +337,7 @@ impl<C> Session<C> {
                 self.runs_alone(watch, name);
             }
             Err(refused) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, &prepared.text);
                 // Under a name of its own: the client's unnamed statement survives a failing Execute.
                 let name = self.nonce.name().to_owned();

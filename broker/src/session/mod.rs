@@ -7,6 +7,7 @@ mod copy;
 pub mod core;
 mod guard;
 mod log;
+mod owner;
 mod pending;
 pub mod prepared;
 mod pump;
@@ -113,6 +114,8 @@ pub struct Session<C> {
     copy: Copy,
     /// A Query that goes out statement by statement.
     script: Option<script::Script>,
+    /// Who the session is for the statement at hand.
+    wardrobe: owner::Wardrobe,
     /// The status of the last ReadyForQuery.
     transaction: u8,
     /// Something was sent since then that may end the transaction block.
@@ -223,6 +226,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             portals: HashMap::new(),
             copy: Copy::Idle,
             script: None,
+            wardrobe: owner::Wardrobe::default(),
             transaction: b'I',
             block_ends: false,
             pipeline: false,
@@ -317,7 +321,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
 
     /// Everything sent so far was answered: the schema is read again where it moved, what was written is counted.
     async fn at_rest(&mut self) -> Result<(), End> {
-        self.refresh_view().await?;
+        self.catch_up().await?;
         if self.guard.wants_count() {
             self.count_before().await?;
         }

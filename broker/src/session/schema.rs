@@ -145,6 +145,7 @@ impl<C> Session<C> {
                 .house
                 .catalogs
                 .publish(&self.link.target, self.view.snapshot.clone());
+            self.core.house.roles.moved(&self.link.target.name);
         }
         Ok(())
     }
@@ -178,28 +179,55 @@ impl<C> Session<C> {
         Err(End::Fatal(Box::new(Complaint::fatal("58000", text))))
     }
 
-    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse. In the middle of a
-    /// pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse.
     pub(super) async fn own_query(&mut self, sql: &str) -> Result<Result<String, BytesMut>, End> {
-        let mut out = BytesMut::with_capacity(sql.len() + 128);
-        frontend::put_parse(&mut out, OWN, sql);
-        frontend::put_bind(&mut out, OWN, OWN);
-        frontend::put_execute(&mut out, OWN);
-        // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes: the
-        // second one is the last answer where no Sync follows.
-        frontend::put_close_portal(&mut out, OWN);
-        frontend::put_close_statement(&mut out, OWN);
-        let last = if self.pipeline { b'3' } else { b'Z' };
+        match self.own_batch(&[sql]).await? {
+            Ok(value) => value.map(Ok).ok_or(End::UpstreamGone),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Runs statements of the broker's own and returns the last value of them all, or the server's ErrorResponse. In the
+    /// middle of a pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    pub(super) async fn own_batch(
+        &mut self,
+        batch: &[impl AsRef<str>],
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
+        let mut out = BytesMut::with_capacity(batch.iter().map(|sql| sql.as_ref().len() + 128).sum());
+        for sql in batch {
+            frontend::put_parse(&mut out, OWN, sql.as_ref());
+            frontend::put_bind(&mut out, OWN, OWN);
+            frontend::put_execute(&mut out, OWN);
+            // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes:
+            // the last one is the last answer where no Sync follows.
+            frontend::put_close_portal(&mut out, OWN);
+            frontend::put_close_statement(&mut out, OWN);
+        }
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
+        let (last, times) = if self.pipeline {
+            (b'3', 2 * batch.len())
+        } else {
+            (b'Z', 1)
+        };
+        self.own_exchange(&out, last, times).await
+    }
+
+    /// Sends messages of the broker's own and reads up to the `times`th answer of the kind `last`.
+    pub(super) async fn own_exchange(
+        &mut self,
+        out: &[u8],
+        last: u8,
+        times: usize,
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
         let sent = async {
             // What was released before goes first.
             self.link.transport.write_all_buf(&mut self.link.outbound).await?;
-            self.link.transport.write_all(&out).await?;
+            self.link.transport.write_all(out).await?;
             self.link.transport.flush().await
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
         let (mut value, mut error) = (None, None);
-        let mut portal_closed = false;
+        let mut left = times;
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
@@ -222,12 +250,11 @@ impl<C> Session<C> {
                 }
                 // Asynchronous messages are the client's.
                 Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
-                Some(b'3') if !portal_closed => portal_closed = true,
                 Some(tag) if *tag == last => {
-                    return match (value, error) {
-                        (_, Some(error)) => Ok(Err(error)),
-                        (value, None) => value.map(Ok).ok_or(End::UpstreamGone),
-                    };
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        return Ok(error.map_or(Ok(value), Err));
+                    }
                 }
                 _ => {}
             }

@@ -5,6 +5,7 @@ pub mod grammar;
 pub mod kinds;
 pub mod lower;
 pub mod project;
+pub mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;

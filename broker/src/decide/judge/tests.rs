@@ -37,6 +37,7 @@ pub(super) fn rule(line: u32, classes: &[Class], tables: &[&str], columns: Optio
         tables: patterns(tables, line),
         columns: columns.map(|columns| columns.iter().map(|&column| column.to_owned()).collect()),
         functions: Vec::new(),
+        owner: None,
         objects: BTreeSet::new(),
         settings: BTreeMap::new(),
     }
@@ -64,6 +65,7 @@ pub(super) fn scope(can: Vec<Rule>) -> Scope {
         name: "migrate".to_owned(),
         origin: origin(3),
         database: "shop".to_owned(),
+        enforcement: crate::policy::Enforcement::Shared,
         who: Vec::new(),
         can,
         ceiling: vec![ceiling],
