@@ -293,6 +293,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.read_ahead = Some(Rc::new(judged.map_err(|_| End::UpstreamGone)?));
             return Ok(());
         }
+        if self.view_can_be_shared() {
+            // At once, not with this session's next statement: others may be waiting to see it.
+            self.waiting = true;
+            return Ok(());
+        }
         let Some((from_client, from_server)) = self.wait_in_time(over).await? else {
             return Ok(());
         };

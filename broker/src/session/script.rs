@@ -43,6 +43,7 @@ impl<C> Session<C> {
                 // Refused before anything moved: nothing of what follows is sent.
                 Decision::Deny(_) => return false,
                 Decision::Allow(permit) => {
+                    moved |= permit.runs_foreign_code();
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,
