@@ -5,6 +5,8 @@ pub mod job;
 pub mod ledger;
 pub mod out;
 pub mod policy;
+mod proof;
+mod retry;
 pub mod token;
 
 use std::path::PathBuf;

@@ -6,8 +6,10 @@
 
 use super::reason::{self, Gap};
 use super::{Decision, Denial, Permit, limit};
-use crate::policy::{Origin, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable, functions, settings};
+use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::sql::{
+    Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+};
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
 pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
@@ -53,14 +55,25 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     for touch in &statement.touches {
         covered(touch, scope, &mut rules)?;
     }
+    if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
+        let never = scope.never.iter().find(|never| never.covers(schema, name))?;
+        Some(((schema, name), never))
+    }) {
+        return Err(reason::reaches_never(statement, relation, never, scope));
+    }
+    for implied in &statement.implied {
+        behind(implied, scope, &mut rules)?;
+    }
     for function in &statement.functions {
         callable(function, scope, &mut rules)?;
     }
     for setting in &statement.settings {
-        settable(setting, statement.class, scope)?;
+        settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    limit::unbounded(statement, scope).map_or(Ok(rules), Err)
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::remote(statement, scope))
+        .map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -88,6 +101,47 @@ fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), 
     }
 }
 
+/// What stands behind a view: no `never`; then covered because a rule names the view itself, or like anything else. The
+/// operator's ceiling is asked in the same way.
+fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    let Implied {
+        class,
+        reached,
+        views,
+        leaks,
+    } = implied;
+    let named = |granted: &[Rule]| {
+        let names = |schema: &str, name: &str| {
+            granted.iter().any(|rule| {
+                let covers = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
+                rule.classes.contains(class) && rule.tables.iter().any(covers)
+            })
+        };
+        !leaks && views.iter().any(|(schema, name)| names(schema, name))
+    };
+    match reached {
+        Reached::Touch(touch) => {
+            if let Some(never) = scope
+                .never
+                .iter()
+                .find(|never| never.covers(&touch.schema, &touch.name))
+            {
+                return Err(reason::never(touch, never, scope));
+            }
+            if !named(&scope.can) {
+                let gap = cover(touch, &scope.can).err();
+                gap.map_or(Ok(()), |gap| Err(reason::behind_view(implied, touch, &gap, scope)))?;
+            }
+            match cover(touch, &scope.ceiling) {
+                Err(gap) if !named(&scope.ceiling) => Err(reason::ceiling(touch, &gap, scope)),
+                _ => Ok(()),
+            }
+        }
+        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
+        Reached::Call(function) => callable(function, scope, rules),
+    }
+}
+
 /// The rules that together cover a touch. Different columns may be covered by different rules; a whole relation only by
 /// one without a column list.
 fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
@@ -95,6 +149,7 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
         .iter()
         .filter(|rule| {
             rule.classes.contains(&touch.class)
+                && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
                 && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
         })
         .collect();
@@ -146,8 +201,8 @@ fn is_safe(function: &FunctionName) -> bool {
     function.schema == "pg_catalog" && functions::is_safe(&function.name)
 }
 
-/// A setting: changed within its bounds, or readable.
-fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<Denial>> {
+/// A setting: changed within its bounds or to a value that a preset needs, or readable.
+fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let Setting { name, value } = setting;
     let changes = value.is_some() || class == Class::Set;
     if !changes {
@@ -168,6 +223,20 @@ fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<De
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
         (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),
+        // A limit that the scope has is never lifted.
+        (_, Some(value)) if limit.is_none() => {
+            let names = |rule: &&Rule| {
+                let values = rule.settings.get(name);
+                values.is_some_and(|values| values.contains(&value.to_ascii_lowercase()))
+            };
+            match scope.can.iter().find(names) {
+                Some(rule) if scope.ceiling.iter().any(|rule| names(&rule)) => {
+                    cite(rules, rule);
+                    Ok(())
+                }
+                _ => Err(reason::setting(setting, true, scope)),
+            }
+        }
         _ => Err(reason::setting(setting, true, scope)),
     }
 }
@@ -220,3 +289,5 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workloads;

@@ -56,6 +56,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         path: ".hoop/db-access.yaml".into(),
         line,
         column: 7,
+        preset: None,
     };
     Arc::new(Scope {
         name: name.into(),

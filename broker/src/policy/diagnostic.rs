@@ -42,6 +42,8 @@ pub mod code {
     pub const UNKNOWN_DATABASE: &str = "unknown-database";
     /// An issuer the operator did not define.
     pub const UNKNOWN_ISSUER_IN_POLICY: &str = "unknown-issuer-in-policy";
+    /// A preset, or a version of one, that is not published.
+    pub const UNKNOWN_PRESET: &str = "unknown-preset";
     /// A key the format does not have.
     pub const UNKNOWN_KEY: &str = "unknown-key";
     /// A word under `statements:` that is neither a class nor a group.
@@ -72,6 +74,7 @@ pub mod code {
         UNKNOWN_DATABASE,
         UNKNOWN_ISSUER_IN_POLICY,
         UNKNOWN_KEY,
+        UNKNOWN_PRESET,
         UNKNOWN_STATEMENT_CLASS,
         WHO_TOO_WIDE,
         WRONG_TYPE,
@@ -107,6 +110,7 @@ impl Span {
             path: Arc::clone(path),
             line: self.line,
             column: self.column,
+            preset: None,
         }
     }
 }

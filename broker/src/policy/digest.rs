@@ -40,8 +40,10 @@ struct CanonicalRule<'a> {
     origin: &'a Origin,
     classes: Vec<&'static str>,
     tables: Vec<(&'a str, &'a Origin)>,
+    objects: Vec<&'static str>,
     columns: Option<Vec<&'a str>>,
     functions: Vec<(&'a str, &'a Origin)>,
+    settings: &'a std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
 }
 
 /// SHA-256 (hexadecimal) over everything of the scope that decides; its `digest` and `policy_sha` are left out.
@@ -103,11 +105,13 @@ fn rule(rule: &Rule) -> CanonicalRule<'_> {
         origin: &rule.origin,
         classes: rule.classes.iter().map(|class| class.as_str()).collect(),
         tables: relations(&rule.tables),
+        objects: rule.objects.iter().map(|kind| kind.as_str()).collect(),
         columns: rule
             .columns
             .as_ref()
             .map(|columns| columns.iter().map(String::as_str).collect()),
         functions: relations(&rule.functions),
+        settings: &rule.settings,
     }
 }
 

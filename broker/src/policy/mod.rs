@@ -6,9 +6,11 @@ pub mod cover;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
+pub mod narrow;
 pub mod nearest;
 pub mod node;
 pub mod operator;
+pub mod presets;
 pub mod repository;
 pub mod rules;
 pub mod schema;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::pattern::Pattern;
-use crate::sql::Class;
+use crate::sql::{Class, Kind};
 
 /// The repository's file as its author knows it, wherever the broker reads its copy from.
 pub const AUTHOR_PATH: &str = ".hoop/db-access.yaml";
@@ -38,11 +40,18 @@ pub struct Origin {
     pub line: u32,
     /// 1-based, in characters.
     pub column: u32,
+    /// The preset that the line names, with its version, when the rule is one of the preset's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Arc<str>>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path, self.line)
+        write!(f, "{}:{}", self.path, self.line)?;
+        match &self.preset {
+            Some(preset) => write!(f, " (preset {preset})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -106,12 +115,16 @@ pub struct Rule {
     pub origin: Origin,
     /// The statement classes, groups expanded. Empty when the rule only names functions.
     pub classes: BTreeSet<Class>,
-    /// The relations it covers.
+    /// The relations it covers, and the objects of the kinds under `objects`.
     pub tables: Vec<RelationPattern>,
+    /// The kinds besides relations that `tables` covers.
+    pub objects: BTreeSet<Kind>,
     /// When present, only these columns of them.
     pub columns: Option<BTreeSet<String>>,
     /// Functions the scope may call beyond the safe set, as `schema.name` globs.
     pub functions: Vec<RelationPattern>,
+    /// Settings that may be changed to exactly these values, beyond those that every scope may change. Presets only.
+    pub settings: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A glob over `schema.name`.

@@ -3,10 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::presets;
 use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
-use crate::sql::Class;
+use crate::sql::{Class, Kind};
 
 /// The schema of version 1.
 pub fn repository() -> Value {
@@ -99,6 +100,17 @@ fn rule_key(key: &str) -> Value {
         "columns" => described(
             "Only these columns of the tables.",
             list(&json!({"$ref": "#/$defs/text"})),
+        ),
+        "objects" => {
+            let words: Vec<&str> = Kind::NAMED.iter().map(|kind| kind.as_str()).collect();
+            described(
+                "Kinds besides relations that the globs under tables cover.",
+                list(&json!({"enum": words})),
+            )
+        }
+        "preset" => described(
+            "A published rule set, with nothing beside it.",
+            json!({"type": "string", "pattern": "^[a-z-]+/[a-z-]+(@[0-9]+)?$", "examples": presets::names()}),
         ),
         "tables" => described("Globs over schema.name.", list(&json!({"$ref": "#/$defs/relation"}))),
         _ => described(

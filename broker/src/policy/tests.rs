@@ -118,18 +118,18 @@ fn the_schema_is_up_to_date() {
 // === the rules of the format ===
 
 /// A file with one scope on `orders-replica`; `who` and `can` are on lines 5 and 6, `more` on line 7.
-fn one(who: &str, can: &str, more: &str) -> String {
+pub(super) fn one(who: &str, can: &str, more: &str) -> String {
     format!("version: 1\nscopes:\n  s:\n    database: orders-replica\n    who: [{who}]\n    can: [{can}]\n    {more}\n")
 }
 
-const MAIN: &str = "{ issuer: github, branch: main, events: [push] }";
+pub(super) const MAIN: &str = "{ issuer: github, branch: main, events: [push] }";
 const ORDERS: &str = "{ statements: [select], tables: [app.orders] }";
 
 fn codes(diagnostics: &[Diagnostic]) -> Vec<(&'static str, u32)> {
     diagnostics.iter().map(|found| (found.code, found.span.line)).collect()
 }
 
-fn scope(text: &str) -> std::sync::Arc<Scope> {
+pub(super) fn scope(text: &str) -> std::sync::Arc<Scope> {
     let compiled = under(&operator(), text);
     compiled.scopes.get("s").unwrap().clone().unwrap()
 }

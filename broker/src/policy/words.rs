@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::base::pattern::{NotAPattern, Pattern};
-use crate::sql::Class;
+use crate::sql::{Class, Kind, kinds};
 
 use super::diagnostic::{Report, code};
 use super::nearest::did_you_mean;
@@ -148,6 +148,30 @@ pub fn classes(word: Word<'_>, report: &mut Report) -> Option<Vec<Class>> {
     let help = did_you_mean(text, known(), &format!("one of: {}", all.join(", ")));
     let message = format!("`{text}` is not a statement class");
     report.error(code::UNKNOWN_STATEMENT_CLASS, word.span, message, help);
+    None
+}
+
+/// A kind of object by its word.
+pub fn kind(word: Word<'_>, report: &mut Report) -> Option<Kind> {
+    let text = word.text;
+    if let Some(kind) = Kind::NAMED.iter().find(|kind| kind.as_str() == text) {
+        return Some(*kind);
+    }
+    let known = || Kind::NAMED.iter().map(|kind| kind.as_str());
+    if kinds::NEVER.contains(&text) {
+        let message = format!("`{text}` is never reachable through a grant");
+        let help = "objects of this kind reach beyond the tables of the scope: ask the operator to change them";
+        report.error(code::INVALID_VALUE, word.span, message, help);
+        return None;
+    }
+    let all: Vec<_> = known().collect();
+    let help = did_you_mean(text, known(), &format!("one of: {}", all.join(", ")));
+    report.error(
+        code::INVALID_VALUE,
+        word.span,
+        format!("`{text}` is not a kind of object"),
+        help,
+    );
     None
 }
 

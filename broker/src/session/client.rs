@@ -437,7 +437,10 @@ impl<C> Session<C> {
         text: Option<&str>,
         statement: &JudgedStatement,
     ) -> Run {
-        let intent = self.log.intent(permit, number, text);
+        let intent = self
+            .log
+            .intent(permit, number, text, self.takes_effect_later(statement.class));
+        self.block_ends |= ends_block(statement.class);
         let makes = match (permit.names(), text) {
             (Names::Prepare(name), Some(text)) => {
                 let judged = self.judge(text);
@@ -475,6 +478,15 @@ impl<C> Session<C> {
         }
     }
 
+    /// Whether a change of this class has no effect before a COMMIT that is yet to come: it is made durable with that.
+    fn takes_effect_later(&self, class: Class) -> bool {
+        let rows = matches!(
+            class,
+            Class::Insert | Class::Update | Class::Delete | Class::Merge | Class::CopyIn
+        );
+        rows && self.transaction == b'T' && !self.block_ends
+    }
+
     pub(super) fn note_refused(&mut self, refused: &Refused, text: &str) {
         if let Some(denial) = &refused.denial {
             self.note_denied(denial, text);
@@ -504,7 +516,6 @@ impl<C> Session<C> {
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {
-        self.boundaries |= permit.class() == Class::Transaction;
         if permit.runs_foreign_code() {
             self.view.doubt();
         }
@@ -573,4 +584,12 @@ fn first_permit(judged: &Judged) -> Option<&Permit> {
 
 fn statement_text<'a>(text: &'a str, statement: &JudgedStatement) -> &'a str {
     text.get(statement.span.clone()).unwrap_or(text)
+}
+
+/// Classes after which the transaction block may be over.
+fn ends_block(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Transaction | Class::TwoPhase | Class::Call | Class::Do | Class::Prepare
+    )
 }

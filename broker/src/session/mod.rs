@@ -115,6 +115,8 @@ pub struct Session<C> {
     script: Option<script::Script>,
     /// The status of the last ReadyForQuery.
     transaction: u8,
+    /// Something was sent since then that may end the transaction block.
+    block_ends: bool,
     /// Extended-protocol messages were sent since the last Sync was answered.
     pipeline: bool,
     /// A message was refused: the client's messages are dropped up to its Sync, as the server would.
@@ -139,8 +141,6 @@ pub struct Session<C> {
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
-    /// A transaction began or ended since the last ReadyForQuery.
-    boundaries: bool,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -222,6 +222,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             copy: Copy::Idle,
             script: None,
             transaction: b'I',
+            block_ends: false,
             pipeline: false,
             skipping: false,
             server_skips: false,
@@ -234,7 +235,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             guard: guard::Guard::default(),
             parting: None,
             stop: None,
-            boundaries: false,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };

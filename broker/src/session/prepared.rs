@@ -239,6 +239,8 @@ mod tests {
             tables: vec![tables],
             columns: None,
             functions: Vec::new(),
+            objects: std::collections::BTreeSet::new(),
+            settings: std::collections::BTreeMap::new(),
         };
         scope.can.push(rule.clone());
         scope.ceiling.push(rule);

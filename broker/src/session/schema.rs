@@ -118,7 +118,7 @@ impl<C> Session<C> {
     /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
     /// follows is judged once the outcome is known.
     pub(super) fn commits(&mut self) {
-        if self.transaction != b'T' || self.boundaries {
+        if self.transaction != b'T' || self.block_ends {
             self.view.rolled_back();
         }
     }

@@ -244,7 +244,7 @@ impl<C> Session<C> {
             }
         }
         self.transaction = status;
-        self.boundaries = false;
+        self.block_ends &= !self.pending.is_empty();
         self.server_skips = false;
         self.pipeline = self
             .pending

@@ -26,7 +26,6 @@ pub enum Bound {
 pub fn bound(name: &str) -> Option<Bound> {
     Some(match name {
         "bytea_output"
-        | "client_min_messages"
         | "datestyle"
         | "default_transaction_deferrable"
         | "default_transaction_isolation"
@@ -40,6 +39,8 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "xmloption" => Bound::Any,
         // Under `read-only` only those that keep it on are allowed.
         "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,

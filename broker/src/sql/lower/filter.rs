@@ -5,18 +5,22 @@ use super::Walk;
 use super::names::strings;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, BoolExprType, Node};
-use crate::sql::{Class, Columns, Relation, Touch};
+use crate::sql::{Class, Columns, Kind, Relation, Touch};
 
 impl Walk<'_> {
     /// Reads a WHERE, an ON or a WHEN; true when it bounds the target's rows.
     pub(super) fn bounding(&mut self, condition: Option<&Node>) -> bool {
-        condition.is_some_and(|condition| self.bounds(condition, false))
+        let Some(condition) = condition else {
+            return false;
+        };
+        self.in_condition(|walk| walk.bounds(condition, false))
     }
 
     /// Records that a statement changes whatever rows `relation` has.
     pub(super) fn unbounded(&mut self, class: Class, relation: &Relation) {
         self.unbounded.push(Touch {
             class,
+            kind: Kind::Relation,
             schema: relation.schema.clone(),
             name: relation.name.clone(),
             columns: Columns::Named(Vec::new()),

@@ -1,12 +1,13 @@
 //! MERGE: judged under its own class and under the class of every action it can take.
 
 use super::Walk;
+use super::attached::Written;
 use super::scope::Output;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, CmdType, MergeMatchKind};
 use crate::sql::{Class, Relation};
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     pub(super) fn merge(&mut self, merge: &nodes::MergeStmt) -> Output {
         let nodes::MergeStmt {
             relation,
@@ -44,7 +45,7 @@ impl Walk<'_> {
     }
 
     /// `joined`: the join looks at the target.
-    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &Relation, joined: bool) {
+    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &'a Relation, joined: bool) {
         let nodes::MergeWhenClause {
             match_kind,
             command_type,
@@ -59,6 +60,15 @@ impl Walk<'_> {
         self.expressions(values);
         let Relation { schema, name, .. } = relation;
         self.touch(Class::Merge, schema, name, columns.iter().copied());
+        let event = match CmdType::try_from(*command_type) {
+            Ok(CmdType::CmdDelete) => Some((Class::Delete, Written::Gone)),
+            Ok(CmdType::CmdUpdate) => Some((Class::Update, Written::Updated(&columns, target_list))),
+            Ok(CmdType::CmdInsert) => Some((Class::Insert, Written::Unknown)),
+            _ => None,
+        };
+        if let Some((class, written)) = event {
+            self.writes(relation, class, &written);
+        }
         match CmdType::try_from(*command_type) {
             Ok(CmdType::CmdNothing) => {}
             Ok(CmdType::CmdDelete) => {
