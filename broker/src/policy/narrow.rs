@@ -47,6 +47,10 @@ fn limit_lowered(old: &Limits, new: &Limits) -> Option<String> {
         read_only,
         no_where,
     } = new;
+    let added = |name: &str, old: Option<&Origin>, new: Option<&Origin>| {
+        let new = new.filter(|_| old.is_none())?;
+        Some(format!("`{name}` is set now ({new})"))
+    };
     lower("ttl", &old.ttl, ttl)
         .or_else(|| lower("max-session", &old.max_session, max_session))
         .or_else(|| lower("max-connections", &old.max_connections, max_connections))
@@ -68,14 +72,8 @@ fn limit_lowered(old: &Limits, new: &Limits) -> Option<String> {
                 max_affected_rows.as_ref(),
             )
         })
-        .or_else(|| switched("read-only", old.read_only.as_ref(), read_only.as_ref()))
-        .or_else(|| switched("no-where", old.no_where.as_ref(), no_where.as_ref()))
-}
-
-/// A switch that takes something away when it is on.
-fn switched(name: &str, old: Option<&Origin>, new: Option<&Origin>) -> Option<String> {
-    let origin = new.filter(|_| old.is_none())?;
-    Some(format!("`{name}` is on now ({origin})"))
+        .or_else(|| added("read-only", old.read_only.as_ref(), read_only.as_ref()))
+        .or_else(|| added("no-where", old.no_where.as_ref(), no_where.as_ref()))
 }
 
 fn lower<T: PartialOrd>(name: &str, old: &Limit<T>, new: &Limit<T>) -> Option<String> {

@@ -4,6 +4,7 @@ pub mod functions;
 pub mod grammar;
 pub mod kinds;
 pub mod lower;
+pub mod project;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;

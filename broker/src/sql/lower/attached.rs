@@ -47,17 +47,17 @@ impl<'a> Walk<'a> {
     /// A condition: WHERE, ON, HAVING.
     pub(super) fn condition(&mut self, node: Option<&Node>) {
         if let Some(node) = node {
-            self.in_condition(|walk| walk.expression(node));
+            self.choosing(|walk| walk.expression(node));
         }
     }
 
-    /// Runs `work` on a condition.
-    pub(super) fn in_condition<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    /// Reads what rows are chosen by.
+    pub(super) fn choosing<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         self.chooses();
         self.noise.conditions += 1;
-        let done = work(self);
+        let value = read(self);
         self.noise.conditions -= 1;
-        done
+        value
     }
 
     /// Rows are chosen, by a condition or by a join.

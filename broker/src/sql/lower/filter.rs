@@ -10,10 +10,7 @@ use crate::sql::{Class, Columns, Kind, Relation, Touch};
 impl Walk<'_> {
     /// Reads a WHERE, an ON or a WHEN; true when it bounds the target's rows.
     pub(super) fn bounding(&mut self, condition: Option<&Node>) -> bool {
-        let Some(condition) = condition else {
-            return false;
-        };
-        self.in_condition(|walk| walk.bounds(condition, false))
+        condition.is_some_and(|condition| self.choosing(|walk| walk.bounds(condition, false)))
     }
 
     /// Records that a statement changes whatever rows `relation` has.

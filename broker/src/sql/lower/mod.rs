@@ -15,7 +15,7 @@ mod filter;
 mod from;
 mod label;
 mod merge;
-mod names;
+pub(in crate::sql) mod names;
 mod objects;
 mod scope;
 mod select;
