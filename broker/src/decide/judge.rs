@@ -74,7 +74,9 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    limit::unbounded(statement, scope).map_or(Ok(rules), Err)
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::remote(statement, scope))
+        .map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {

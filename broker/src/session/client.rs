@@ -527,7 +527,6 @@ impl<C> Session<C> {
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {
-        self.boundaries |= permit.class() == Class::Transaction;
         if permit.runs_foreign_code() {
             self.view.doubt();
         }

@@ -16,8 +16,14 @@ use crate::wire::{backend, frontend};
 /// The name of the broker's own statement and portal while it reads the schema.
 const OWN: &str = "hoop_schema";
 
-/// The effective search path.
-const PATH: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
+/// What the judgement rests on and code of users can change: the effective search path and some settings. The server
+/// reports changed settings only with ReadyForQuery, and the path only from version 18 on.
+const GROUND: &str = "SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(true), \
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
+
+/// The answer to [`GROUND`].
+type Ground = (Vec<String>, String, String, String, String);
 
 /// What names resolve against.
 #[derive(Debug)]
@@ -104,10 +110,15 @@ impl<C> Session<C> {
         behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
     }
 
+    /// True when a schema change of this session was committed and has not been read yet.
+    pub(super) fn view_can_be_shared(&self) -> bool {
+        self.view.behind && self.transaction == b'I' && !self.pipeline && self.pending.is_empty() && !self.guard.holds()
+    }
+
     /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
     /// follows is judged once the outcome is known.
     pub(super) fn commits(&mut self) {
-        if self.transaction != b'T' || self.boundaries {
+        if self.transaction != b'T' || self.block_ends {
             self.view.rolled_back();
         }
     }
@@ -128,7 +139,7 @@ impl<C> Session<C> {
             return Ok(());
         }
         if !self.view.behind {
-            return self.check_path().await;
+            return self.check_ground().await;
         }
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
@@ -137,7 +148,6 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        self.view.doubted = false;
         if self.transaction == b'I' && !self.pipeline {
             // Committed: everybody sees it.
             self.view.private = false;
@@ -147,24 +157,34 @@ impl<C> Session<C> {
                 .publish(&self.link.target, self.view.snapshot.clone());
             self.core.house.roles.moved(&self.link.target.name);
         }
-        Ok(())
+        self.check_ground().await
     }
 
-    /// Makes sure that names still resolve along the path they are judged by.
-    async fn check_path(&mut self) -> Result<(), End> {
+    /// Makes sure that what statements are judged by still holds after code of users ran.
+    async fn check_ground(&mut self) -> Result<(), End> {
         if !self.view.doubted {
             return Ok(());
         }
-        let path = match self.own_query(PATH).await? {
-            Ok(path) => path,
+        let text = match self.own_query(GROUND).await? {
+            Ok(text) => text,
             Err(error) => return self.not_read(&error),
         };
         self.view.doubted = false;
-        if serde_json::from_str::<Vec<String>>(&path).ok().as_ref() == Some(&self.view.snapshot.search_path) {
+        let (path, strings, encoding, rows, read_only): Ground =
+            serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
+        let reads = self.grant.scope.limits.read_only.is_some();
+        let changed = [
+            ("search_path", path != self.view.snapshot.search_path),
+            ("standard_conforming_strings", strings != "on"),
+            ("client_encoding", encoding != "UTF8"),
+            ("row_security", rows != "on"),
+            ("transaction_read_only", reads && read_only != "on"),
+        ];
+        let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
             return Ok(());
-        }
-        let text = "the session's search_path changed, so statements can no longer be judged";
-        let hint = "a function or type of the database set it: it must restore what it changes (SET search_path in its definition)";
+        };
+        let text = format!("the session's {name} changed, so statements can no longer be judged");
+        let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
         Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
     }
 

@@ -37,10 +37,10 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "transaction_deferrable"
         | "transaction_isolation"
         | "xmloption" => Bound::Any,
-        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
-        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         // Under `read-only` only those that keep it on are allowed.
         "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,

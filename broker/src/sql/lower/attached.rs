@@ -94,6 +94,7 @@ impl<'a> Walk<'a> {
             if !self.pays(1) {
                 return;
             }
+            self.remote |= held.kind == RelationKind::Foreign;
             if held.attached.rules.iter().any(|rule| rule == event) {
                 self.opaque(format!("a rule of \"{}\" makes something else of {event}", held.name));
             }

@@ -92,6 +92,7 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
+    remote: bool,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -119,6 +120,7 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
+            remote: false,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -150,9 +152,10 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            unbounded: self.unbounded,
+            remote: self.remote,
             implied,
             reaches,
-            unbounded: self.unbounded,
         }
     }
 
