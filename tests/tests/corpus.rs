@@ -18,6 +18,18 @@ async fn no_attack_works_and_every_honest_statement_does() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_statement_reaches_without_naming_it_is_judged() -> Result<()> {
+    let options = Options {
+        modes: &[Mode::Simple, Mode::Cursor],
+        ..Options::default()
+    };
+    let folder = tests::house::root().join("tests/corpus/reach");
+    let report = run(&Corpus::read(&folder)?, &options).await?;
+    assert!(report.failures().next().is_none(), "{report}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_statement_stays_refused_in_other_words() -> Result<()> {
     reworded(20_261_122, 4_000, 60).await?.sound()
 }

@@ -324,6 +324,7 @@ fn settings_stay_within_their_bounds() {
         "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY",
         "SELECT set_config('timezone', 'UTC', false), current_setting('server_version')",
         "SHOW transaction_isolation",
+        "SET application_name = 'x'",
     ] {
         passes(sql, &scope);
     }
@@ -332,7 +333,6 @@ fn settings_stay_within_their_bounds() {
         "SET statement_timeout = 0",
         "SET idle_in_transaction_session_timeout = 0",
         "SET search_path = public",
-        "SET application_name = 'x'",
         "SET standard_conforming_strings = off",
         "SET ROLE postgres",
         "RESET ROLE",
