@@ -24,7 +24,7 @@ pub async fn reworded(seed: u64, judged: u64, sent: u64) -> Result<Report> {
         .collect();
     let mutator = Mutator::new(&judge.snapshot);
     let mut scores = vec![in_process(seed, judged, &refused, &mutator, &judge)];
-    scores.push(on_the_wire(seed, sent, &refused, &mutator, &ground).await?);
+    scores.push(on_the_wire(seed, sent, &refused, (&mutator, &judge), &ground).await?);
     Ok(Report { scores })
 }
 
@@ -67,7 +67,7 @@ async fn on_the_wire(
     seed: u64,
     count: u64,
     refused: &[(String, String)],
-    mutator: &Mutator,
+    (mutator, judge): (&Mutator, &Judge),
     ground: &Ground,
 ) -> Result<Score> {
     let mut score = Score::new(
@@ -89,7 +89,9 @@ async fn on_the_wire(
         let mut peer = plot.job().await?;
         let received = send(&mut peer, mode, &text, None).await?;
         let _gone = peer.send(&crate::raw::frame('X', b"")).await;
-        let tapped = plot.tap.saw(text.as_bytes()) || (mode == Mode::Simple && plot.tap.saw(canary.as_bytes()));
+        // What stands before the refused statement may have run; it was rolled back.
+        let refused = judge.refused(&text).unwrap_or(&text);
+        let tapped = plot.tap.saw(refused.as_bytes()) || (refused.contains(&canary) && plot.tap.saw(canary.as_bytes()));
         score.check(!received.errors.is_empty(), || format!("{id}: no error: {text:?}"));
         if tapped {
             score.wrong(format!("{id}: went upstream: {text:?}"));
