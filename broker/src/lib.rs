@@ -22,6 +22,7 @@ pub mod issuer;
 pub mod record;
 pub mod secrets;
 pub mod store;
+pub mod survey;
 pub mod upstream;
 // floor 4: lives
 pub mod grant;

@@ -2,7 +2,9 @@
 
 pub mod functions;
 pub mod grammar;
+pub mod kinds;
 pub mod lower;
+pub mod project;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;
@@ -15,6 +17,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use grammar::Unreadable;
+pub use kinds::Kind;
 pub use lower::read;
 pub use snapshot::{Relation, RelationKind, Snapshot};
 
@@ -128,6 +131,8 @@ pub struct Statement {
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
@@ -152,14 +157,16 @@ pub enum Reached {
     Call(FunctionName),
 }
 
-/// One relation touched under one class.
+/// One relation, or one object of another kind, touched under one class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Touch {
     /// Under which class the policy must cover it.
     pub class: Class,
-    /// The schema it resolves to; for a relation that is about to be created, where it would land.
+    /// What it is: a relation, or a kind that the rule must name under `objects:`.
+    pub kind: Kind,
+    /// The schema it resolves to; for something that is about to be created, where it would land.
     pub schema: String,
-    /// The relation's name.
+    /// Its name; `*` for whatever the schema holds.
     pub name: String,
     /// Which of its columns.
     pub columns: Columns,
@@ -208,7 +215,8 @@ pub enum Barrier {
     None,
     /// The schema changes: the snapshot must be read again before the next statement is judged.
     Schema,
-    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
+    /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
 }
 

@@ -7,7 +7,7 @@ use super::Walk;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
-use crate::sql::{Class, Columns, FunctionName, Implied, Reached, Relation, RelationKind, Snapshot, Touch};
+use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch};
 
 /// What a condition of the statement could make visible of rows that a view keeps to itself: only comparisons that never
 /// fail are quiet.
@@ -47,11 +47,17 @@ impl<'a> Walk<'a> {
     /// A condition: WHERE, ON, HAVING.
     pub(super) fn condition(&mut self, node: Option<&Node>) {
         if let Some(node) = node {
-            self.chooses();
-            self.noise.conditions += 1;
-            self.expression(node);
-            self.noise.conditions -= 1;
+            self.choosing(|walk| walk.expression(node));
         }
+    }
+
+    /// Reads what rows are chosen by.
+    pub(super) fn choosing<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.chooses();
+        self.noise.conditions += 1;
+        let value = read(self);
+        self.noise.conditions -= 1;
+        value
     }
 
     /// Rows are chosen, by a condition or by a join.
@@ -280,6 +286,7 @@ impl<'a> Walk<'a> {
                 class,
                 reached: Reached::Touch(Touch {
                     class,
+                    kind: Kind::Relation,
                     schema: read.schema.clone(),
                     name: read.name.clone(),
                     columns,

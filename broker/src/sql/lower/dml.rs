@@ -7,7 +7,7 @@ use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Relation};
+use crate::sql::{Class, Columns, Kind, Relation};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -25,6 +25,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        item.target = true;
         Some((relation, item))
     }
 
@@ -181,7 +182,9 @@ impl<'a> Walk<'a> {
             let columns = walk.target_columns(target_list, relation);
             walk.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
-            walk.condition(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Update, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -208,7 +211,9 @@ impl<'a> Walk<'a> {
             walk.writes(relation, Class::Delete, &Written::Gone);
             walk.add_item(item);
             walk.sources(using_clause);
-            walk.condition(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Delete, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -334,8 +339,8 @@ fn is_utf8(name: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
 }
 
-type Touched = ((Class, String, String), Columns);
+type Touched = ((Class, Kind, String, String), Columns);
 
-fn copied(((_, schema, name), columns): (&(Class, String, String), &Columns)) -> Touched {
-    ((Class::CopyOut, schema.clone(), name.clone()), columns.clone())
+fn copied(((_, kind, schema, name), columns): (&(Class, Kind, String, String), &Columns)) -> Touched {
+    ((Class::CopyOut, *kind, schema.clone(), name.clone()), columns.clone())
 }

@@ -4,7 +4,7 @@ use super::Walk;
 use super::attached::Written;
 use super::scope::Output;
 use crate::sql::grammar::NodeEnum;
-use crate::sql::grammar::nodes::{self, CmdType};
+use crate::sql::grammar::nodes::{self, CmdType, MergeMatchKind};
 use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
@@ -31,10 +31,10 @@ impl<'a> Walk<'a> {
                 Some(source) => walk.source(source),
                 None => walk.opaque("MERGE without its source"),
             }
-            walk.condition(join_condition.as_deref());
+            let joined = walk.bounding(join_condition.as_deref());
             for clause in merge_when_clauses {
                 match &clause.node {
-                    Some(NodeEnum::MergeWhenClause(clause)) => walk.when(clause, relation),
+                    Some(NodeEnum::MergeWhenClause(clause)) => walk.when(clause, relation, joined),
                     _ => walk.opaque("a MERGE clause of an unknown kind"),
                 }
             }
@@ -44,16 +44,18 @@ impl<'a> Walk<'a> {
         output
     }
 
-    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &'a Relation) {
+    /// `joined`: the join looks at the target.
+    fn when(&mut self, clause: &nodes::MergeWhenClause, relation: &'a Relation, joined: bool) {
         let nodes::MergeWhenClause {
-            match_kind: _,
+            match_kind,
             command_type,
             r#override: _,
             condition,
             target_list,
             values,
         } = clause;
-        self.condition(condition.as_deref());
+        let matched = MergeMatchKind::try_from(*match_kind) == Ok(MergeMatchKind::MergeWhenMatched);
+        let bounded = self.bounding(condition.as_deref()) || (matched && joined);
         let columns = self.target_columns(target_list, relation);
         self.expressions(values);
         let Relation { schema, name, .. } = relation;
@@ -69,8 +71,18 @@ impl<'a> Walk<'a> {
         }
         match CmdType::try_from(*command_type) {
             Ok(CmdType::CmdNothing) => {}
-            Ok(CmdType::CmdDelete) => self.touch(Class::Delete, schema, name, []),
-            Ok(CmdType::CmdUpdate) => self.touch(Class::Update, schema, name, columns),
+            Ok(CmdType::CmdDelete) => {
+                self.touch(Class::Delete, schema, name, []);
+                if !bounded {
+                    self.unbounded(Class::Delete, relation);
+                }
+            }
+            Ok(CmdType::CmdUpdate) => {
+                self.touch(Class::Update, schema, name, columns);
+                if !bounded {
+                    self.unbounded(Class::Update, relation);
+                }
+            }
             Ok(CmdType::CmdInsert) if columns.is_empty() => {
                 let all: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
                 self.touch(Class::Merge, schema, name, all.iter().copied());
