@@ -247,7 +247,6 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("application_name", _) => "leave it out: the broker sets application_name to the job that runs".to_owned(),
         ("search_path", _) => "leave it out and write the schema with the name".to_owned(),
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),

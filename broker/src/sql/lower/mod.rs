@@ -103,6 +103,8 @@ struct Walk<'a> {
     reads: Vec<&'a Relation>,
     /// What can fail, and where.
     noise: attached::Noise,
+    /// Partitions and inheritance children by their parents, once somebody asked.
+    children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// What is left of [`EFFORT`].
     effort: usize,
 }
@@ -126,6 +128,7 @@ impl<'a> Walk<'a> {
             ctes: Vec::new(),
             reads: Vec::new(),
             noise: attached::Noise::default(),
+            children: None,
             effort: EFFORT,
         }
     }
