@@ -63,6 +63,8 @@ pub struct Permit {
     pub(in crate::decide) effect: Effect,
     pub(in crate::decide) barrier: Barrier,
     pub(in crate::decide) names: Names,
+    /// Parameters whose values must name settings that may be read.
+    pub(in crate::decide) asks: Arc<[u16]>,
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
@@ -87,6 +89,11 @@ impl Permit {
     /// The SQL-level prepared statement or cursor it works on.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].
+    pub fn asks(&self) -> &[u16] {
+        &self.asks
     }
 
     /// The policy lines that allowed it.

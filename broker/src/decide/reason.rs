@@ -95,10 +95,17 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
         }
         (Gap::Relation, Some(rule)) if covers_name(rule, touch) && touch.kind != Kind::Relation => (
             "object-not-allowed",
-            format!("{relation} is a {}: a rule must name its kind under objects", touch.kind),
+            format!(
+                "{relation} is a {}: a rule must name its kind under objects",
+                touch.kind
+            ),
         ),
         (Gap::Relation, _) => (
-            if touch.kind == Kind::Relation { "table-not-allowed" } else { "object-not-allowed" },
+            if touch.kind == Kind::Relation {
+                "table-not-allowed"
+            } else {
+                "object-not-allowed"
+            },
             format!("no rule of the scope covers {relation}"),
         ),
     };
@@ -157,7 +164,7 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
     } else {
         (
             "function-not-allowed",
-            format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
+            not_safe(function, &name),
             format!(
                 "add to can: - {{ functions: [\"{}.{}\"] }}",
                 function.schema.escape_default(),
@@ -166,6 +173,18 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
         )
     };
     deny(code, origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// Why nothing lets a function be called.
+fn not_safe(function: &FunctionName, name: &str) -> String {
+    let reach = match function.schema.as_str() {
+        "pg_catalog" => crate::sql::functions::reach(&function.name),
+        _ => None,
+    };
+    match reach {
+        Some(reach) => format!("{name} is not safe, and no rule names it. {}", reach.why()),
+        None => format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
+    }
 }
 
 /// A setting may not be changed like that, or not be read.
@@ -185,7 +204,7 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
     };
     let hint = match (setting.name.as_str(), limit) {
         ("application_name", _) => "leave it out: the broker sets application_name to the job that runs".to_owned(),
-        ("search_path", _) => "leave it out and write the schema with the name".to_owned(),
+        ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),
     };
@@ -254,7 +273,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
     let relation = relation(touch);
     let verb = match touch.kind {
         Kind::Relation => verb(touch.class),
-        kind => format!("{} {}", verb(touch.class), kind.as_str().to_ascii_uppercase().replace('-', " ")),
+        kind => format!(
+            "{} {}",
+            verb(touch.class),
+            kind.as_str().to_ascii_uppercase().replace('-', " ")
+        ),
     };
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!("{verb} {relation} ({})", list(columns)),

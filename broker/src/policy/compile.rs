@@ -130,7 +130,10 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
     let within: Vec<Rule> = raw
         .can
         .iter()
-        .filter(|rule| rule.preset.is_some_and(|(preset, _)| preset.is_under(&database.presets)))
+        .filter(|rule| {
+            rule.preset
+                .is_some_and(|(preset, _)| preset.is_under(&database.presets))
+        })
         .flat_map(|rule| rule.compile(report.path()))
         .collect();
     let mut scope = Scope {

@@ -18,7 +18,10 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
     if let Some((preset, span)) = rule.preset {
         if !preset.is_under(&database.presets) {
             let message = format!("the preset `{preset}` is beyond the ceiling `{name}`");
-            let help = format!("list its rules, or ask the operator to add it to `presets` of {}", database.origin);
+            let help = format!(
+                "list its rules, or ask the operator to add it to `presets` of {}",
+                database.origin
+            );
             report.error(code::EXCEEDS_CEILING, span, message, help);
         }
         return;

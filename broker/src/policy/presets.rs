@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use super::compile::hex;
 use super::diagnostic::{Diagnostic, Report, code};
 use super::nearest::did_you_mean;
 use super::node::{Node, Word};
@@ -61,6 +63,8 @@ pub struct Preset {
     pub includes: Vec<String>,
     /// The file.
     pub text: &'static str,
+    /// SHA-256 (hexadecimal) over its file and those of what it includes.
+    digest: String,
     /// Its own rules and those of what it includes.
     rules: Vec<Rule>,
 }
@@ -157,8 +161,11 @@ impl Preset {
         report: &mut Report,
     ) -> Option<Self> {
         let fields = root.fields("a preset", KEYS, &[], report)?;
-        let description = fields.required("description", "a preset", report)?.word("`description`", report)?;
+        let description = fields
+            .required("description", "a preset", report)?
+            .word("`description`", report)?;
         let mut rules: Vec<Rule> = Vec::new();
+        let mut digest = Sha256::new_with_prefix(text.as_bytes());
         let mut includes = Vec::new();
         if let Some(node) = fields.value("includes") {
             for word in node.words("`includes`", report)? {
@@ -168,6 +175,7 @@ impl Preset {
                     continue;
                 };
                 includes.push(word.text.to_owned());
+                digest.update(included.digest.as_bytes());
                 rules.extend(included.rules.iter().cloned());
             }
         }
@@ -183,6 +191,7 @@ impl Preset {
             description: description.text.to_owned(),
             includes,
             text,
+            digest: hex(&digest.finalize()),
             rules,
         })
     }
@@ -202,9 +211,12 @@ impl Preset {
         };
         let rules = self.rules.iter().map(|rule| Rule {
             origin: origin.clone(),
+            classes: rule.classes.clone(),
             tables: patterns(&rule.tables),
+            objects: rule.objects.clone(),
+            columns: rule.columns.clone(),
             functions: patterns(&rule.functions),
-            ..rule.clone()
+            settings: rule.settings.clone(),
         });
         rules.collect()
     }
@@ -216,6 +228,11 @@ impl Preset {
                 .iter()
                 .all(|class| matches!(class, Class::Select | Class::CopyOut))
         }) && self.name.starts_with("introspection/")
+    }
+
+    /// SHA-256 (hexadecimal) over all that it holds.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     fn matches(&self, pattern: &Pattern) -> bool {

@@ -190,7 +190,9 @@ impl RawScope {
         };
         let (database, who, can) = (required("database"), required("who"), required("can"));
         let limits = RawLimits::read(fields.value("limits"), "`limits`", report);
-        let can = can.map(|node| RawRule::read_list(node, rules::KEYS, report)).unwrap_or_default();
+        let can = can
+            .map(|node| RawRule::read_list(node, rules::KEYS, report))
+            .unwrap_or_default();
         let who = who.map(|node| RawWho::read_list(node, report)).unwrap_or_default();
         let database = database.and_then(|node| node.word("`database`", report))?;
         Some(Self {

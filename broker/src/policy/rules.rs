@@ -60,7 +60,10 @@ impl RawRule {
                 "name what the job does",
             );
         }
-        entries.iter().filter_map(|entry| Self::read(entry, keys, report)).collect()
+        entries
+            .iter()
+            .filter_map(|entry| Self::read(entry, keys, report))
+            .collect()
     }
 
     fn read(node: &Node, keys: &[&str], report: &mut Report) -> Option<Self> {
@@ -96,7 +99,8 @@ impl RawRule {
         }
         if let Some(node) = fields.value("objects") {
             for word in node.words("`objects`", report)? {
-                rule.objects.extend(words::kind(word, report).map(|kind| (kind, word.span)));
+                rule.objects
+                    .extend(words::kind(word, report).map(|kind| (kind, word.span)));
             }
             needs_tables("objects", &fields, "say which: tables: [\"app.*\"]", report);
         }

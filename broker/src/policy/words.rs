@@ -163,7 +163,12 @@ pub fn kind(word: Word<'_>, report: &mut Report) -> Option<Kind> {
     }
     let all: Vec<_> = known().collect();
     let help = did_you_mean(text, known(), &format!("one of: {}", all.join(", ")));
-    report.error(code::INVALID_VALUE, word.span, format!("`{text}` is not a kind of object"), help);
+    report.error(
+        code::INVALID_VALUE,
+        word.span,
+        format!("`{text}` is not a kind of object"),
+        help,
+    );
     None
 }
 

@@ -159,7 +159,11 @@ pub fn document() -> String {
             text += "<details><summary>the list</summary>\n\n";
         }
         text += &names.join(" ");
-        text += if *reach == Reach::Support { "\n\n</details>\n" } else { "\n" };
+        text += if *reach == Reach::Support {
+            "\n\n</details>\n"
+        } else {
+            "\n"
+        };
     }
     text
 }
@@ -173,7 +177,11 @@ mod tests {
         let names: Vec<&str> = entries().map(|entry| entry.name).collect();
         assert_eq!(names.len(), LIST.lines().count());
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(Reach::ALL.iter().all(|reach| entries().any(|entry| entry.reach == *reach)));
+        assert!(
+            Reach::ALL
+                .iter()
+                .all(|reach| entries().any(|entry| entry.reach == *reach))
+        );
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! The published files: every one is read, none grants what presets never grant, none changes once it is published.
 
-use sha2::{Digest as _, Sha256};
-
 use super::*;
-use crate::policy::compile::hex;
 
 #[test]
 fn every_file_is_read() {
@@ -29,7 +26,12 @@ fn a_published_file_never_changes() {
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(&path, &now).unwrap();
     }
-    assert_eq!(now, std::fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+    assert_eq!(
+        now,
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        "{}",
+        path.display()
+    );
 }
 
 #[test]
@@ -79,7 +81,9 @@ fn no_preset_reaches_secrets_values_or_application_tables() {
             }
             for (relation, column) in columns {
                 let whole = rule.columns.as_ref().is_none_or(|columns| columns.contains(column));
-                assert!(!(covers(relation) && whole), "{preset} {relation}.{column}");
+                // pg_dump always reads the default that ADD COLUMN stored.
+                let known = preset.name == "introspection/pg-dump" && column == "attmissingval";
+                assert!(known || !(covers(relation) && whole), "{preset} {relation}.{column}");
             }
             for name in functions {
                 for schema in ["pg_catalog", "public"] {
@@ -89,7 +93,11 @@ fn no_preset_reaches_secrets_values_or_application_tables() {
             }
             let writes = rule.classes.iter().any(|class| *class != Class::Select);
             assert!(
-                !writes || !rule.tables.iter().any(|table| table.pattern.as_str().starts_with("pg_")),
+                !writes
+                    || !rule
+                        .tables
+                        .iter()
+                        .any(|table| table.pattern.as_str().starts_with("pg_")),
                 "{preset} writes to a catalog"
             );
             // The version table is named in full: its schema is the application's choice.
@@ -105,13 +113,20 @@ fn no_preset_reaches_secrets_values_or_application_tables() {
 #[test]
 fn without_a_version_the_newest_is_meant() {
     assert_eq!(find("migrations/alembic").map(|preset| preset.version), Some(1));
-    assert_eq!(find("migrations/alembic@1").map(|preset| preset.name), Some("migrations/alembic"));
+    assert_eq!(
+        find("migrations/alembic@1").map(|preset| preset.name),
+        Some("migrations/alembic")
+    );
     assert!(find("migrations/alembic@2").is_none() && find("alembic").is_none() && find("").is_none());
 }
 
 #[test]
 fn only_introspection_is_fit_for_proposed_changes() {
     for preset in all() {
-        assert_eq!(preset.only_reads(), preset.name.starts_with("introspection/"), "{preset}");
+        assert_eq!(
+            preset.only_reads(),
+            preset.name.starts_with("introspection/"),
+            "{preset}"
+        );
     }
 }

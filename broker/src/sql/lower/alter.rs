@@ -233,7 +233,11 @@ impl<'a> Walk<'a> {
     ) {
         match (kind, object) {
             (ObjectType::ObjectTrigger | ObjectType::ObjectPolicy, _) => {
-                let of = if kind == ObjectType::ObjectTrigger { Kind::Trigger } else { Kind::Policy };
+                let of = if kind == ObjectType::ObjectTrigger {
+                    Kind::Trigger
+                } else {
+                    Kind::Policy
+                };
                 if let Some(table) = self.table(relation) {
                     self.touch_object(Class::Alter, of, &table.schema, &table.name);
                 }
@@ -433,7 +437,9 @@ impl Walk<'_> {
                 }
             }
             (Ok(other), _) => {
-                let known = object.as_deref().is_some_and(|object| self.object(Class::Comment, other, object));
+                let known = object
+                    .as_deref()
+                    .is_some_and(|object| self.object(Class::Comment, other, object));
                 if !known {
                     self.opaque(format!("COMMENT ON {}", super::types::words_of(other)));
                 }

@@ -33,13 +33,20 @@ impl<'a> Walk<'a> {
         };
         let found: Vec<String> = match (schema, kind) {
             (Some(schema), _) => vec![schema.to_owned()],
-            (None, Kind::Function | Kind::DefinerFunction) => {
-                self.snapshot.resolve_function(name).into_iter().map(str::to_owned).collect()
-            }
+            (None, Kind::Function | Kind::DefinerFunction) => self
+                .snapshot
+                .resolve_function(name)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             // The snapshot does not tell where the other kinds live.
             (None, _) => self.snapshot.search_path.clone(),
         };
-        let found = if found.is_empty() { self.landing(None).into_iter().collect() } else { found };
+        let found = if found.is_empty() {
+            self.landing(None).into_iter().collect()
+        } else {
+            found
+        };
         for schema in found {
             self.touch_object(class, kind, &schema, name);
         }
@@ -59,7 +66,11 @@ impl<'a> Walk<'a> {
         let Some((schema, name)) = self.touch_new(Class::Create, kind, funcname) else {
             return;
         };
-        let exists = self.snapshot.functions.get(&name).is_some_and(|holders| holders.contains(&schema));
+        let exists = self
+            .snapshot
+            .functions
+            .get(&name)
+            .is_some_and(|holders| holders.contains(&schema));
         if *replace && exists {
             self.touch_object(Class::Alter, kind, &schema, &name);
         }
@@ -93,6 +104,7 @@ impl<'a> Walk<'a> {
                 walk.add_item(arguments);
                 walk.standard_body(body);
             });
+            self.asks_anything();
         }
         self.class = Class::Create;
     }
@@ -356,10 +368,7 @@ pub(super) const ANYWHERE: &str = "*";
 pub(super) const EVERYTHING: &str = "*";
 
 fn is_false(node: &Node) -> bool {
-    matches!(
-        node.node,
-        Some(NodeEnum::Boolean(nodes::Boolean { boolval: false }))
-    )
+    matches!(node.node, Some(NodeEnum::Boolean(nodes::Boolean { boolval: false })))
 }
 
 /// The names of a list or of a type, as DROP, COMMENT and ALTER write what they work on.

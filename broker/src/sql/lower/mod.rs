@@ -17,6 +17,7 @@ mod names;
 mod objects;
 mod scope;
 mod select;
+mod sequences;
 mod session;
 mod statement;
 mod types;
@@ -97,6 +98,10 @@ struct Walk<'a> {
     reads: Vec<&'a Relation>,
     /// What is left of [`EFFORT`].
     effort: usize,
+    /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
+    pinned: Option<String>,
+    /// Parameters that name settings.
+    asks: Vec<u16>,
 }
 
 impl<'a> Walk<'a> {
@@ -115,6 +120,8 @@ impl<'a> Walk<'a> {
             ctes: Vec::new(),
             reads: Vec::new(),
             effort: EFFORT,
+            pinned: None,
+            asks: Vec::new(),
         }
     }
 
@@ -136,6 +143,7 @@ impl<'a> Walk<'a> {
             touches,
             functions: self.functions.into_iter().collect(),
             settings: self.settings,
+            asks: self.asks,
             opaque: self.opaque,
             effect: self.effect,
             barrier: self.barrier,
@@ -204,12 +212,21 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
+    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    fn asks_anything(&mut self) {
+        if !std::mem::take(&mut self.asks).is_empty() {
+            self.calls("pg_catalog", "current_setting");
+        }
+    }
+
     /// Records a setting; a value of `None` is RESET, DEFAULT or a read.
     fn setting(&mut self, name: &str, value: Option<String>) {
-        self.settings.push(Setting {
-            name: name.to_ascii_lowercase(),
-            value,
-        });
+        let name = name.to_ascii_lowercase();
+        // SHOW and current_setting change nothing.
+        if name == "search_path" && (value.is_some() || self.class == Class::Set) {
+            self.barrier = Barrier::Schema;
+        }
+        self.settings.push(Setting { name, value });
     }
 }
 

@@ -154,10 +154,9 @@ impl Walk<'_> {
                     Some(name),
                 )),
             )
-            | (
-                ObjectType::ObjectOperator,
-                Some(("function" | "join" | "procedure" | "restrict", Some(name))),
-            ) => self.called(name),
+            | (ObjectType::ObjectOperator, Some(("function" | "join" | "procedure" | "restrict", Some(name)))) => {
+                self.called(name)
+            }
             (ObjectType::ObjectAggregate, Some(("basetype" | "mstype" | "stype" | "stype1", Some(of))))
             | (ObjectType::ObjectOperator, Some(("leftarg" | "rightarg", Some(of)))) => self.type_of(of),
             (
@@ -248,7 +247,9 @@ impl Walk<'_> {
             self.opaque("statistics on a relation of an unknown kind");
             return;
         };
-        let Some(relation) = self.table(Some(range)) else { return };
+        let Some(relation) = self.table(Some(range)) else {
+            return;
+        };
         self.touch_object(Class::Create, Kind::Statistics, &relation.schema, &relation.name);
         self.in_level(|walk| {
             walk.add_item(Item::relation(relation, None));
@@ -278,7 +279,11 @@ impl Walk<'_> {
         }
         match (object, object_names(node), string(node)) {
             (ObjectType::ObjectTrigger | ObjectType::ObjectPolicy, Some(names), _) => {
-                let kind = if object == ObjectType::ObjectTrigger { Kind::Trigger } else { Kind::Policy };
+                let kind = if object == ObjectType::ObjectTrigger {
+                    Kind::Trigger
+                } else {
+                    Kind::Policy
+                };
                 match on_table(names).map(|table| self.listed(table)) {
                     Some(Some(relation)) => self.touch_object(class, kind, &relation.schema, &relation.name),
                     Some(None) => {}
