@@ -36,17 +36,21 @@ pub struct View {
     behind: bool,
     /// Code of users ran that could have changed the search path without a word to anybody.
     doubted: bool,
+    /// The search path that sessions begin with. A session that has another one keeps its snapshot to itself.
+    path: Vec<String>,
 }
 
 impl View {
     /// The shared snapshot and its later versions.
     pub fn new(snapshot: Arc<Snapshot>, updates: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        let path = snapshot.search_path.clone();
         Self {
             snapshot,
             updates,
             private: false,
             behind: false,
             doubted: false,
+            path,
         }
     }
 
@@ -91,6 +95,7 @@ impl View {
         if !self.private && self.updates.has_changed().unwrap_or(false) {
             let newer = self.updates.borrow_and_update().clone();
             if let Some(newer) = newer {
+                self.path.clone_from(&newer.search_path);
                 self.snapshot = newer;
             }
         }
@@ -148,7 +153,7 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        if self.transaction == b'I' && !self.pipeline {
+        if self.transaction == b'I' && !self.pipeline && self.view.snapshot.search_path == self.view.path {
             // Committed: everybody sees it.
             self.view.private = false;
             self.core
