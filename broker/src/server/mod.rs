@@ -36,6 +36,7 @@ use crate::policy::diagnostic;
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
 use crate::proxy::{self, Front, Tls};
+use crate::reader::{self, Counts, Reader};
 use crate::record::Recorder;
 use crate::session::House;
 use crate::session::cancel::CancelKeys;
@@ -144,12 +145,14 @@ impl Broker {
         let controls = Controls::default();
         let (cutter, cuts) = Cutter::new();
         let catalogs = Catalogs::new(controls.clone());
+        let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {
                 clock: clock.clone(),
                 catalogs: catalogs.clone(),
                 cutter,
                 cancels: Arc::new(CancelKeys::default()),
+                reader: reader.clone(),
                 strict: settings.durability == Durability::Strict,
             }),
             registry: registry.clone(),
@@ -164,7 +167,7 @@ impl Broker {
             operator: settings.operator_token.clone(),
             rate: settings.rate,
             probes: probes::probes(&recorder, &front, &controls, settings, &clock),
-            metrics: Arc::new(render_metrics(metrics, registry)),
+            metrics: Arc::new(render_metrics(metrics, registry, reader)),
             tasks: tasks.clone(),
         });
         let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
@@ -383,13 +386,15 @@ fn endpoints(settings: &Settings) -> Endpoints {
     }
 }
 
-fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> String {
+fn render_metrics(metrics: Metrics, registry: Arc<Registry>, reader: Arc<Reader>) -> impl Fn() -> String {
     move || {
         metrics
             .grants_live
             .set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
         metrics.sessions_open.set(i64::from(registry.session_count()));
         metrics.decided(registry.decided());
+        let Counts { crashed, slow, busy } = reader.counts();
+        metrics.unread([("reader-failed", crashed), ("reader-slow", slow), ("reader-busy", busy)]);
         metrics.render()
     }
 }

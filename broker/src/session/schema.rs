@@ -71,11 +71,15 @@ impl View {
 
     /// Takes over a newer shared snapshot, unless this session sees a schema of its own.
     fn follow(&mut self) {
-        if !self.private && self.updates.has_changed().unwrap_or(false) {
-            let newer = self.updates.borrow_and_update().clone();
-            if let Some(newer) = newer {
-                self.snapshot = newer;
-            }
+        if self.private || !self.updates.has_changed().unwrap_or(false) {
+            return;
+        }
+        let newer = self.updates.borrow_and_update().clone();
+        if self.snapshot.has_temporary() {
+            // Others do not see what only this session has: it reads the schema by itself.
+            self.behind = true;
+        } else if let Some(newer) = newer {
+            self.snapshot = newer;
         }
     }
 }
@@ -113,12 +117,14 @@ impl<C> Session<C> {
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
         if self.transaction == b'I' && !self.pipeline {
-            // Committed: everybody sees it.
+            // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            self.core
-                .house
-                .catalogs
-                .publish(&self.link.target, self.view.snapshot.clone());
+            if !self.view.snapshot.has_temporary() {
+                self.core
+                    .house
+                    .catalogs
+                    .publish(&self.link.target, self.view.snapshot.clone());
+            }
         }
         Ok(())
     }

@@ -81,13 +81,20 @@ impl<C> Session<C> {
             return true;
         };
         let (text, number) = (script.text.clone(), script.number);
-        let statement = text.get(span).unwrap_or_default();
-        self.send_step(statement, number);
+        let statement = text.get(span.clone()).unwrap_or_default();
+        let Some(judged) = self.judge_all(statement) else {
+            // It comes again when it was read elsewhere.
+            if let Some(script) = &mut self.script {
+                script.spans.push_front(span);
+            }
+            return false;
+        };
+        self.read_ahead.clear();
+        self.send_step(statement, number, &judged);
         true
     }
 
-    fn send_step(&mut self, text: &str, number: u64) {
-        let judged = self.judge(text);
+    fn send_step(&mut self, text: &str, number: u64, judged: &Judged) {
         self.pipeline = true;
         let Some(statement) = judged.statements.first() else {
             if let Some(fault) = &judged.unreadable {

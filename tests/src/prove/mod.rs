@@ -8,6 +8,7 @@ pub mod endings;
 pub mod full;
 pub mod hostile;
 pub mod oracle;
+pub mod regress;
 pub mod score;
 pub mod workload;
 

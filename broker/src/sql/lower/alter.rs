@@ -2,10 +2,10 @@
 
 use super::Walk;
 use super::create::Host;
-use super::names::{Range, kind, strings};
+use super::names::{Range, strings};
 use super::scope::{Column, Item};
-use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AlterTableType, Node, ObjectType};
+use crate::sql::grammar::{self, NodeEnum};
 use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
@@ -233,11 +233,14 @@ impl<'a> Walk<'a> {
                         self.drop_children(dropped);
                     }
                 }
+                (Ok(ObjectType::ObjectSchema), Some(NodeEnum::String(nodes::String { sval }))) if !cascade => {
+                    self.drop_schema(sval);
+                }
                 (Ok(ObjectType::ObjectType), Some(NodeEnum::TypeName(name))) if !cascade => {
                     self.touch_type(Class::Drop, &name.names);
                 }
                 (_, Some(other)) => {
-                    let other = kind(other);
+                    let other = grammar::name(other);
                     self.opaque(format!("DROP of a kind that is not enforced yet ({other})"));
                 }
                 (_, None) => self.opaque("DROP of nothing"),
