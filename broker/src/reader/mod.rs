@@ -108,9 +108,11 @@ impl Reader {
         let until = Instant::now() + self.limits.deadline;
         let mut process = match seat.idle.take() {
             Some(process) => process,
-            None => Process::start(&self.program, &self.limits).map_err(|fault| self.count(fault))?,
+            None => Process::start(&self.program, &self.limits).map_err(|fault| self.count(&fault))?,
         };
-        let read = process.read(text, snapshot, until).map_err(|fault| self.count(fault))?;
+        let read = process
+            .read(text, snapshot, until)
+            .map_err(|fault| self.count(&fault))?;
         if !process.is_worn() {
             self.pool().idle.push(process);
         }
@@ -126,7 +128,7 @@ impl Reader {
         }
     }
 
-    fn count(&self, fault: process::Fault) -> Unreadable {
+    fn count(&self, fault: &process::Fault) -> Unreadable {
         tracing::warn!(%fault, "a reader process was replaced");
         let (counter, unreadable) = match fault {
             process::Fault::TooSlow => (&self.slow, Unreadable::TooSlow),

@@ -76,8 +76,8 @@ impl View {
         }
         let newer = self.updates.borrow_and_update().clone();
         if self.snapshot.has_temporary() {
-            // Others do not see what only this session has: it reads the schema by itself.
-            self.behind = true;
+            // Others do not see what only this session has: it reads the schema by itself, unless the news is its own.
+            self.behind |= newer.is_some_and(|newer| newer.version != self.snapshot.shared_version());
         } else if let Some(newer) = newer {
             self.snapshot = newer;
         }
@@ -119,12 +119,12 @@ impl<C> Session<C> {
         if self.transaction == b'I' && !self.pipeline {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            if !self.view.snapshot.has_temporary() {
-                self.core
-                    .house
-                    .catalogs
-                    .publish(&self.link.target, self.view.snapshot.clone());
-            }
+            let shared = if self.view.snapshot.has_temporary() {
+                Arc::new(self.view.snapshot.without_temporary())
+            } else {
+                self.view.snapshot.clone()
+            };
+            self.core.house.catalogs.publish(&self.link.target, shared);
         }
         Ok(())
     }

@@ -75,6 +75,30 @@ impl Snapshot {
         (150_000..190_000).contains(&self.server_version)
     }
 
+    /// What other sessions see of it.
+    pub fn without_temporary(&self) -> Self {
+        let mut shared = self.clone();
+        shared.relations.remove("pg_temp");
+        shared.search_path.retain(|schema| schema != "pg_temp");
+        for names in [&mut shared.functions, &mut shared.types, &mut shared.user_operators] {
+            names.retain(|_, holders| {
+                holders.retain(|schema| schema != "pg_temp");
+                !holders.is_empty()
+            });
+        }
+        shared.version = self.shared_version();
+        shared
+    }
+
+    /// The version of what other sessions see of it. Decisions are kept by version: this one's is another.
+    pub fn shared_version(&self) -> u64 {
+        if self.has_temporary() {
+            !self.version
+        } else {
+            self.version
+        }
+    }
+
     /// The relation `schema.name`.
     pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
         self.relations.get(schema)?.get(name)

@@ -43,7 +43,7 @@ async fn main() -> Result<()> {
             "cut" => cut::cut(seed, args.count(200)).await?,
             "endings" => endings::endings(args.count(5)).await?,
             "hostile" => hostile::hostile(args.count(5)).await?,
-            "regress" => regress::regress("").await?,
+            "regress" => regress::regress(args.scale.min(1.0)).await?,
             _ => both(args.count(5)).await?,
         };
         println!("{name}: {:.0} s", start.elapsed().as_secs_f64());

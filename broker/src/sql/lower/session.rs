@@ -110,10 +110,10 @@ impl Walk<'_> {
 
     /// DISCARD. ALL would also take the role, the prepared statements and the cursors that later statements were, or
     /// will be, judged with; RESET ALL is there for the settings.
-    pub(super) fn discard(&mut self, discard: &nodes::DiscardStmt) {
+    pub(super) fn discard(&mut self, discard: nodes::DiscardStmt) {
         let nodes::DiscardStmt { target } = discard;
         self.class = Class::Set;
-        match DiscardMode::try_from(*target) {
+        match DiscardMode::try_from(target) {
             Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => {}
             Ok(DiscardMode::DiscardTemp) => self.changes_schema(),
             Ok(DiscardMode::DiscardAll) => self.opaque("DISCARD ALL: use RESET ALL, CLOSE ALL, DEALLOCATE ALL"),

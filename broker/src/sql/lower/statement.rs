@@ -53,7 +53,7 @@ impl Walk<'_> {
                 self.class = Class::Transaction;
             }
             NodeEnum::VariableSetStmt(set) => self.set(set),
-            NodeEnum::DiscardStmt(discard) => self.discard(discard),
+            NodeEnum::DiscardStmt(discard) => self.discard(*discard),
             NodeEnum::GrantStmt(grant) => self.grant(grant),
             NodeEnum::CreateSchemaStmt(create) => self.create_schema(create),
             NodeEnum::CallStmt(call) => self.call_procedure(call),
