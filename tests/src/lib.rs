@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod client;
 pub mod command;
+pub mod corpus;
 pub mod hostile;
 pub mod house;
 pub mod prove;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::sql::snapshot::Attached;
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -22,14 +23,16 @@ pub fn query(part: Part) -> &'static str {
     match part {
         Part::System => concat!(
             "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
-            "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])) ",
+            "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
+            include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
         Part::User => concat!(
             "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
             "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
-            "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())) ",
+            "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
+            include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
     }
@@ -55,6 +58,8 @@ struct Row {
     columns: Vec<String>,
     owner: Option<(String, String)>,
     parents: Vec<(String, String)>,
+    #[serde(default)]
+    attached: Option<Attached>,
 }
 
 /// Reads the system part into a snapshot without user relations.
@@ -133,6 +138,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                     .into_iter()
                     .map(|(schema, name)| (plain(schema), name))
                     .collect(),
+                attached: row.attached.unwrap_or_default(),
             },
         );
     }

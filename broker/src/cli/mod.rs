@@ -4,7 +4,10 @@ pub mod api;
 pub mod job;
 pub mod ledger;
 pub mod out;
+pub mod plan;
 pub mod policy;
+mod proof;
+mod retry;
 pub mod token;
 
 use std::path::PathBuf;
@@ -49,6 +52,8 @@ enum Command {
     /// Check and explain policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Judge SQL files offline: what would be allowed, what denied, and by which line.
+    Plan(plan::PlanArgs),
     /// Check the tamper-evident record.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -115,6 +120,7 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<ExitCode> {
         Command::Whoami(args) => block_on(job::whoami(args, out)),
         Command::Kill(args) => block_on(job::kill(args, out)),
         Command::Policy(command) => policy::run(command, out),
+        Command::Plan(args) => plan::run(&args, out),
         Command::Ledger(command) => ledger::ledger(command, out),
         Command::Sessions(command) => ledger::sessions(command, out),
         Command::Dev(DevCommand::Issuer(args)) => block_on(issuer(args, out)),

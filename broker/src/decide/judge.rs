@@ -5,9 +5,11 @@
 //! calls is safe or named by both.
 
 use super::reason::{self, Gap};
-use super::{Decision, Denial, Permit};
-use crate::policy::{Origin, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable, functions, settings};
+use super::{Decision, Denial, Permit, limit};
+use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::sql::{
+    Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+};
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
 pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
@@ -17,6 +19,7 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             effect: statement.effect,
             barrier: statement.barrier,
             names: statement.names.clone(),
+            foreign: statement.functions.iter().any(|function| !is_safe(function)),
             rules: rules.into(),
         }),
         Err(denial) => Decision::Deny(*denial),
@@ -45,18 +48,30 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     if !statement.opaque.is_empty() {
         return Err(reason::opaque(statement, scope));
     }
+    if let Some(denial) = limit::writing(statement, scope) {
+        return Err(denial);
+    }
     let mut rules = Vec::new();
     for touch in &statement.touches {
         covered(touch, scope, &mut rules)?;
+    }
+    if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
+        let never = scope.never.iter().find(|never| never.covers(schema, name))?;
+        Some(((schema, name), never))
+    }) {
+        return Err(reason::reaches_never(statement, relation, never, scope));
+    }
+    for implied in &statement.implied {
+        behind(implied, scope, &mut rules)?;
     }
     for function in &statement.functions {
         callable(function, scope, &mut rules)?;
     }
     for setting in &statement.settings {
-        settable(setting, statement.class, scope)?;
+        settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    Ok(rules)
+    limit::unbounded(statement, scope).map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -84,6 +99,47 @@ fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), 
     }
 }
 
+/// What stands behind a view: no `never`; then covered because a rule names the view itself, or like anything else. The
+/// operator's ceiling is asked in the same way.
+fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    let Implied {
+        class,
+        reached,
+        views,
+        leaks,
+    } = implied;
+    let named = |granted: &[Rule]| {
+        let names = |schema: &str, name: &str| {
+            granted.iter().any(|rule| {
+                let covers = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
+                rule.classes.contains(class) && rule.tables.iter().any(covers)
+            })
+        };
+        !leaks && views.iter().any(|(schema, name)| names(schema, name))
+    };
+    match reached {
+        Reached::Touch(touch) => {
+            if let Some(never) = scope
+                .never
+                .iter()
+                .find(|never| never.covers(&touch.schema, &touch.name))
+            {
+                return Err(reason::never(touch, never, scope));
+            }
+            if !named(&scope.can) {
+                let gap = cover(touch, &scope.can).err();
+                gap.map_or(Ok(()), |gap| Err(reason::behind_view(implied, touch, &gap, scope)))?;
+            }
+            match cover(touch, &scope.ceiling) {
+                Err(gap) if !named(&scope.ceiling) => Err(reason::ceiling(touch, &gap, scope)),
+                _ => Ok(()),
+            }
+        }
+        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
+        Reached::Call(function) => callable(function, scope, rules),
+    }
+}
+
 /// The rules that together cover a touch. Different columns may be covered by different rules; a whole relation only by
 /// one without a column list.
 fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
@@ -91,6 +147,7 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
         .iter()
         .filter(|rule| {
             rule.classes.contains(&touch.class)
+                && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
                 && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
         })
         .collect();
@@ -124,7 +181,7 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
 /// A function: safe, or named by the scope and by the ceiling.
 fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let FunctionName { schema, name } = function;
-    if schema == "pg_catalog" && functions::is_safe(name) {
+    if is_safe(function) {
         return Ok(());
     }
     let names = |rule: &&Rule| rule.functions.iter().any(|pattern| pattern.covers(schema, name));
@@ -138,8 +195,12 @@ fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> 
     Ok(())
 }
 
-/// A setting: changed within its bounds, or readable.
-fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<Denial>> {
+fn is_safe(function: &FunctionName) -> bool {
+    function.schema == "pg_catalog" && functions::is_safe(&function.name)
+}
+
+/// A setting: changed within its bounds or to a value that a preset needs, or readable.
+fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let Setting { name, value } = setting;
     let changes = value.is_some() || class == Class::Set;
     if !changes {
@@ -153,14 +214,27 @@ fn settable(setting: &Setting, class: Class, scope: &Scope) -> Result<(), Box<De
     if name == "all" && value.is_none() && class == Class::Set {
         return Ok(());
     }
-    let limit = match name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    if let Some(denial) = limit::read_write(setting, scope) {
+        return Err(denial);
+    }
+    let limit = scope.limits.of_setting(name);
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
         (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),
+        // A limit that the scope has is never lifted.
+        (_, Some(value)) if limit.is_none() => {
+            let names = |rule: &&Rule| {
+                let values = rule.settings.get(name);
+                values.is_some_and(|values| values.contains(&value.to_ascii_lowercase()))
+            };
+            match scope.can.iter().find(names) {
+                Some(rule) if scope.ceiling.iter().any(|rule| names(&rule)) => {
+                    cite(rules, rule);
+                    Ok(())
+                }
+                _ => Err(reason::setting(setting, true, scope)),
+            }
+        }
         _ => Err(reason::setting(setting, true, scope)),
     }
 }
@@ -213,3 +287,5 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workloads;

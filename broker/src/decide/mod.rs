@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod explain;
 pub mod judge;
+pub mod limit;
 pub mod reason;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub struct Permit {
     pub(in crate::decide) effect: Effect,
     pub(in crate::decide) barrier: Barrier,
     pub(in crate::decide) names: Names,
+    pub(in crate::decide) foreign: bool,
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
@@ -87,6 +89,12 @@ impl Permit {
     /// The SQL-level prepared statement or cursor it works on.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Whether it calls functions, operators, casts or types beyond PostgreSQL's safe ones: code that could have changed
+    /// what the session's names resolve to.
+    pub fn runs_foreign_code(&self) -> bool {
+        self.foreign
     }
 
     /// The policy lines that allowed it.

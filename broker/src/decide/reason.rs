@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,21 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
                 format!("the scope may only {} {relation}", granted.join(", ")),
             )
         }
-        (Gap::Relation, _) => ("table-not-allowed", format!("no rule of the scope covers {relation}")),
+        (Gap::Relation, Some(rule)) if covers_name(rule, touch) && touch.kind != Kind::Relation => (
+            "object-not-allowed",
+            format!(
+                "{relation} is a {}: a rule must name its kind under objects",
+                touch.kind
+            ),
+        ),
+        (Gap::Relation, _) => (
+            if touch.kind == Kind::Relation {
+                "table-not-allowed"
+            } else {
+                "object-not-allowed"
+            },
+            format!("no rule of the scope covers {relation}"),
+        ),
     };
     let origin = near.map_or(&scope.origin, |rule| &rule.origin);
     let hint = if touch.schema.contains('.') || touch.name.contains('.') {
@@ -105,7 +119,7 @@ pub(super) fn touch(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
             "add to can: - {{ statements: [{}], tables: [{}]{} }}",
             touch.class,
             yaml(touch),
-            yaml_columns(touch, gap)
+            yaml_more(touch, gap)
         )
     };
     deny(code, origin.clone(), scope, &asked(touch, gap), detail, &hint)
@@ -132,6 +146,46 @@ pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Bo
         detail,
         &hint,
     )
+}
+
+/// A parent, a partition, a child or a table that a foreign key clears along is out of everybody's reach.
+pub(super) fn reaches_never(
+    statement: &Statement,
+    (schema, name): (&String, &String),
+    never: &RelationPattern,
+    scope: &Scope,
+) -> Box<Denial> {
+    let reached = format!("{}.{}", shown(schema), shown(name));
+    let detail =
+        format!("it reaches {reached}, which shares rows with what it names and is under `never`: no rule reaches it");
+    let hint = format!("ask the operator about {} of {}", never.pattern.as_str(), never.origin);
+    let asked = format!("{} {reached}", verb(statement.class));
+    deny("never", never.origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// No rule covers what a view reads, and none names the view so that it covers it.
+pub(super) fn behind_view(implied: &Implied, reached: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
+    let mut denial = touch(reached, gap, scope);
+    let Some((schema, name)) = implied.views.first() else {
+        return denial;
+    };
+    let view = format!("{}.{}", shown(schema), shown(name));
+    if implied.leaks {
+        denial.detail = format!(
+            "{view} keeps rows of {} to itself, and a condition of this statement can fail on such a row and show it",
+            relation(reached)
+        );
+        denial.hint = format!(
+            "compare columns of {view} with constants only, or ask its owner: ALTER VIEW {view} SET (security_barrier)"
+        );
+    } else {
+        denial.detail = format!("{view} reads it: {}", denial.detail);
+        denial.hint = format!(
+            "name the view itself, without a glob: - {{ statements: [{}], tables: [{view}] }}",
+            implied.class
+        );
+    }
+    denial
 }
 
 /// A function is neither safe nor named.
@@ -166,11 +220,7 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
 /// A setting may not be changed like that, or not be read.
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
-    let limit = match setting.name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    let limit = scope.limits.of_setting(&setting.name);
     let known = crate::sql::settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
@@ -226,6 +276,10 @@ fn deny(code: &'static str, origin: Origin, scope: &Scope, asked: &str, detail: 
 }
 
 fn covers(rule: &Rule, touch: &Touch) -> bool {
+    covers_name(rule, touch) && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
+}
+
+fn covers_name(rule: &Rule, touch: &Touch) -> bool {
     rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
 }
 
@@ -236,13 +290,21 @@ fn nearest<'r>(rules: &'r [Rule], touch: &Touch) -> Option<&'r Rule> {
         .iter()
         .find(|rule| covers(rule, touch) && same(rule))
         .or_else(|| rules.iter().find(|rule| covers(rule, touch)))
+        .or_else(|| rules.iter().find(|rule| covers_name(rule, touch)))
         .or_else(|| rules.iter().find(same))
 }
 
 /// `TRUNCATE app.orders`, `SELECT app.customers (email)`.
 fn asked(touch: &Touch, gap: &Gap) -> String {
     let relation = relation(touch);
-    let verb = verb(touch.class);
+    let verb = match touch.kind {
+        Kind::Relation => verb(touch.class),
+        kind => format!(
+            "{} {}",
+            verb(touch.class),
+            kind.as_str().to_ascii_uppercase().replace('-', " ")
+        ),
+    };
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!("{verb} {relation} ({})", list(columns)),
         (Gap::Whole, _) => format!("{verb} {relation} (whole row)"),
@@ -251,11 +313,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
 }
 
 /// A class as it stands in a statement.
-fn verb(class: Class) -> String {
+pub(super) fn verb(class: Class) -> String {
     class.as_str().to_ascii_uppercase().replace('-', " ")
 }
 
-fn relation(touch: &Touch) -> String {
+pub(super) fn relation(touch: &Touch) -> String {
     format!("{}.{}", shown(&touch.schema), shown(&touch.name))
 }
 
@@ -292,7 +354,10 @@ fn yaml(touch: &Touch) -> String {
     }
 }
 
-fn yaml_columns(touch: &Touch, gap: &Gap) -> String {
+fn yaml_more(touch: &Touch, gap: &Gap) -> String {
+    if touch.kind != Kind::Relation {
+        return format!(", objects: [{}]", touch.kind);
+    }
     match (gap, &touch.columns) {
         (Gap::Columns(columns), _) => format!(", columns: [{}]", list(columns)),
         (Gap::Relation, Columns::Named(columns)) if !columns.is_empty() && touch.class == Class::Select => {

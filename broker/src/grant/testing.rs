@@ -56,6 +56,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         path: ".hoop/db-access.yaml".into(),
         line,
         column: 7,
+        preset: None,
     };
     Arc::new(Scope {
         name: name.into(),
@@ -80,6 +81,12 @@ pub fn scope(name: &str) -> Arc<Scope> {
             },
             statement_timeout: None,
             lock_timeout: None,
+            idle_timeout: None,
+            max_rows: None,
+            max_bytes: None,
+            max_affected_rows: None,
+            read_only: None,
+            no_where: None,
         },
         digest: "digest-1".into(),
         policy_sha: "policy-1".into(),

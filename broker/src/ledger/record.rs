@@ -498,6 +498,7 @@ mod tests {
             path: Arc::from(".hoop/db-access.yaml"),
             line: 22,
             column: 5,
+            preset: None,
         }]
     }
 

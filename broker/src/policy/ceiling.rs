@@ -7,14 +7,16 @@ use std::sync::Arc;
 use super::diagnostic::{Report, Span, code};
 use super::nearest::did_you_mean;
 use super::node::{Key, Node, Word};
+use super::presets;
 use super::repository::RawLimits;
 use super::rules::{self, RawRule};
 use super::words;
 use super::{Origin, RelationPattern, Rule};
+use crate::base::pattern::Pattern;
 
 const KEYS: &[&str] = &["databases", "pull-requests", "never"];
-const DATABASE_KEYS: &[&str] = &["require", "can", "max"];
-const UNBUILT: &[&str] = &["always-mask", "approvers", "as", "hold", "presets", "record"];
+const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "max"];
+const UNBUILT: &[&str] = &["always-mask", "approvers", "as", "hold", "record"];
 const REQUIRE_KEYS: &[&str] = &["environment", "events", "sources"];
 
 /// One ceiling.
@@ -41,6 +43,8 @@ pub struct DatabaseCeiling {
     pub require: Require,
     /// What is allowed at most.
     pub can: Vec<Rule>,
+    /// Globs over the names of the presets that scopes may use.
+    pub presets: Vec<Pattern>,
     /// The longest lifetimes, the most connections.
     pub max: RawLimits,
 }
@@ -119,11 +123,20 @@ impl DatabaseCeiling {
         let fields = node.fields(&what, DATABASE_KEYS, UNBUILT, report)?;
         let require = fields.value("require").map(|node| Require::read(node, report));
         let max = RawLimits::read(fields.value("max"), "`max`", report);
-        let can = RawRule::read_list(fields.required("can", &what, report)?, report);
+        let presets = match fields.value("presets") {
+            Some(node) => presets::globs(node, report)?,
+            None => Vec::new(),
+        };
+        // Where presets are all there is, `can` may be left out.
+        let can = match (fields.value("can"), presets.is_empty()) {
+            (None, false) => Vec::new(),
+            _ => RawRule::read_list(fields.required("can", &what, report)?, rules::CEILING_KEYS, report),
+        };
         Some(Self {
             origin: key.span.origin(report.path()),
             require: require.unwrap_or_default(),
-            can: can.iter().map(|rule| rule.compile(report.path())).collect(),
+            can: can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
+            presets,
             max,
         })
     }

@@ -16,7 +16,7 @@ use super::operator::IssuerKind;
 use super::repository::{File, RawScope, ReadScope};
 use super::who;
 use super::words;
-use super::{Limits, Scope, Who};
+use super::{Limits, Rule, Scope, Who};
 
 /// What bounds one repository.
 #[derive(Debug, Clone, Copy)]
@@ -125,14 +125,34 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         }
     }
     let origin = raw.name.1.origin(report.path());
-    let limits: Limits = limits::compile(&raw.limits, &origin, Some((bounds.ceiling, database)), report);
+    let mut limits: Limits = limits::compile(&raw.limits, &origin, Some((bounds.ceiling, database)), report);
+    if proposals
+        && let Some(allowed) = bounds
+            .ceiling
+            .pull_requests
+            .as_ref()
+            .filter(|allowed| allowed.read_only)
+    {
+        // The rules hold no class that writes; the database is told as well.
+        limits.read_only.get_or_insert_with(|| allowed.origin.clone());
+    }
+    // A preset's rules bound themselves: within the ceiling is what the operator lets scopes use as a whole.
+    let within: Vec<Rule> = raw
+        .can
+        .iter()
+        .filter(|rule| {
+            rule.preset
+                .is_some_and(|(preset, _)| preset.is_under(&database.presets))
+        })
+        .flat_map(|rule| rule.compile(report.path()))
+        .collect();
     let mut scope = Scope {
         name: raw.name.0.clone(),
         origin,
         database: raw.database.0.clone(),
         who,
-        can: raw.can.iter().map(|rule| rule.compile(report.path())).collect(),
-        ceiling: database.can.clone(),
+        can: raw.can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
+        ceiling: database.can.iter().cloned().chain(within).collect(),
         never: bounds.ceiling.never.clone(),
         limits,
         digest: Arc::from(""),

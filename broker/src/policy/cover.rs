@@ -15,6 +15,17 @@ use super::{RelationPattern, Rule};
 /// Reports everything of `rule` that lies outside the ceiling.
 pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling, report: &mut Report) {
     let name = &ceiling.name;
+    if let Some((preset, span)) = rule.preset {
+        if !preset.is_under(&database.presets) {
+            let message = format!("the preset `{preset}` is beyond the ceiling `{name}`");
+            let help = format!(
+                "list its rules, or ask the operator to add it to `presets` of {}",
+                database.origin
+            );
+            report.error(code::EXCEEDS_CEILING, span, message, help);
+        }
+        return;
+    }
     let mut beyond = BTreeSet::new();
     for (class, span) in &rule.classes {
         if !adds_nothing(*class) && !database.can.iter().any(|granted| granted.classes.contains(class)) {
@@ -30,6 +41,12 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
         .map(|(class, _)| *class)
         .filter(|class| !beyond.contains(class) && words::needs_tables(*class))
         .collect();
+    for (kind, span) in &rule.objects {
+        if !database.can.iter().any(|granted| granted.objects.contains(kind)) {
+            let message = format!("`{kind}` is beyond the ceiling `{name}`");
+            report.error(code::EXCEEDS_CEILING, *span, message, ask(&database.origin.to_string()));
+        }
+    }
     for (table, span) in &rule.tables {
         if let Some(never) = ceiling.never.iter().find(|never| overlap(&never.pattern, table)) {
             let line = &never.origin;
@@ -56,6 +73,15 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
 /// Reports what a scope that runs proposed changes may not have where pull requests are read-only.
 pub fn check_read_only(rule: &RawRule, ceiling: &Ceiling, report: &mut Report) {
     let help = "give pull requests a scope of their own, with `statements: [read]`";
+    if let Some((preset, span)) = rule.preset
+        && !preset.only_reads()
+    {
+        let message = format!(
+            "the preset `{preset}` writes: pull requests only read under the ceiling `{}`",
+            ceiling.name
+        );
+        report.error(code::EXCEEDS_CEILING, span, message, help);
+    }
     for (class, span) in &rule.classes {
         if !matches!(class, Class::Select | Class::CopyOut) && !adds_nothing(*class) {
             let message = format!(

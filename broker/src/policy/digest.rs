@@ -22,7 +22,7 @@ struct Canonical<'a> {
     can: Vec<CanonicalRule<'a>>,
     ceiling: Vec<CanonicalRule<'a>>,
     never: Vec<(&'a str, &'a Origin)>,
-    limits: [Option<(u128, &'a Origin)>; 5],
+    limits: [Option<(u128, &'a Origin)>; 11],
 }
 
 #[derive(Serialize)]
@@ -40,15 +40,17 @@ struct CanonicalRule<'a> {
     origin: &'a Origin,
     classes: Vec<&'static str>,
     tables: Vec<(&'a str, &'a Origin)>,
+    objects: Vec<&'static str>,
     columns: Option<Vec<&'a str>>,
     functions: Vec<(&'a str, &'a Origin)>,
+    settings: &'a std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
 }
 
 /// SHA-256 (hexadecimal) over everything of the scope that decides; its `digest` and `policy_sha` are left out.
 pub fn of(scope: &Scope, require: &Require) -> String {
     let limits = &scope.limits;
     let canonical = Canonical {
-        format: "hoop scope 1",
+        format: "hoop scope 2",
         name: &scope.name,
         origin: &scope.origin,
         database: &scope.database,
@@ -63,6 +65,12 @@ pub fn of(scope: &Scope, require: &Require) -> String {
             Some((u128::from(limits.max_connections.value), &limits.max_connections.origin)),
             limits.statement_timeout.as_ref().map(time),
             limits.lock_timeout.as_ref().map(time),
+            limits.idle_timeout.as_ref().map(time),
+            limits.max_rows.as_ref().map(count),
+            limits.max_bytes.as_ref().map(count),
+            limits.max_affected_rows.as_ref().map(count),
+            limits.read_only.as_ref().map(|origin| (1, origin)),
+            limits.no_where.as_ref().map(|origin| (1, origin)),
         ],
     };
     // Plain structs of texts and numbers always serialise.
@@ -97,11 +105,13 @@ fn rule(rule: &Rule) -> CanonicalRule<'_> {
         origin: &rule.origin,
         classes: rule.classes.iter().map(|class| class.as_str()).collect(),
         tables: relations(&rule.tables),
+        objects: rule.objects.iter().map(|kind| kind.as_str()).collect(),
         columns: rule
             .columns
             .as_ref()
             .map(|columns| columns.iter().map(String::as_str).collect()),
         functions: relations(&rule.functions),
+        settings: &rule.settings,
     }
 }
 
@@ -114,6 +124,10 @@ fn relations(patterns: &[RelationPattern]) -> Vec<(&str, &Origin)> {
 
 fn allowed(allowed: Option<&Allowed>) -> Option<Vec<&str>> {
     allowed.map(|allowed| allowed.values.iter().map(String::as_str).collect())
+}
+
+fn count(limit: &Limit<u64>) -> (u128, &Origin) {
+    (u128::from(limit.value), &limit.origin)
 }
 
 fn time(limit: &Limit<Duration>) -> (u128, &Origin) {

@@ -6,9 +6,11 @@ pub mod cover;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
+pub mod narrow;
 pub mod nearest;
 pub mod node;
 pub mod operator;
+pub mod presets;
 pub mod repository;
 pub mod rules;
 pub mod schema;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::pattern::Pattern;
-use crate::sql::Class;
+use crate::sql::{Class, Kind};
 
 /// The repository's file as its author knows it, wherever the broker reads its copy from.
 pub const AUTHOR_PATH: &str = ".hoop/db-access.yaml";
@@ -38,11 +40,18 @@ pub struct Origin {
     pub line: u32,
     /// 1-based, in characters.
     pub column: u32,
+    /// The preset that the line names, with its version, when the rule is one of the preset's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Arc<str>>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.path, self.line)
+        write!(f, "{}:{}", self.path, self.line)?;
+        match &self.preset {
+            Some(preset) => write!(f, " (preset {preset})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -106,12 +115,16 @@ pub struct Rule {
     pub origin: Origin,
     /// The statement classes, groups expanded. Empty when the rule only names functions.
     pub classes: BTreeSet<Class>,
-    /// The relations it covers.
+    /// The relations it covers, and the objects of the kinds under `objects`.
     pub tables: Vec<RelationPattern>,
+    /// The kinds besides relations that `tables` covers.
+    pub objects: BTreeSet<Kind>,
     /// When present, only these columns of them.
     pub columns: Option<BTreeSet<String>>,
     /// Functions the scope may call beyond the safe set, as `schema.name` globs.
     pub functions: Vec<RelationPattern>,
+    /// Settings that may be changed to exactly these values, beyond those that every scope may change. Presets only.
+    pub settings: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A glob over `schema.name`.
@@ -147,6 +160,30 @@ pub struct Limits {
     pub statement_timeout: Option<Limit<std::time::Duration>>,
     /// `lock_timeout` of every session; the job may lower it.
     pub lock_timeout: Option<Limit<std::time::Duration>>,
+    /// A session whose client says nothing for this long ends.
+    pub idle_timeout: Option<Limit<std::time::Duration>>,
+    /// Rows of one result.
+    pub max_rows: Option<Limit<u64>>,
+    /// Bytes of one result, as its rows go over the wire.
+    pub max_bytes: Option<Limit<u64>>,
+    /// Rows that one statement may insert, update and delete.
+    pub max_affected_rows: Option<Limit<u64>>,
+    /// Nothing may be written: the line that says so.
+    pub read_only: Option<Origin>,
+    /// UPDATE and DELETE without WHERE are denied: the line that says so.
+    pub no_where: Option<Origin>,
+}
+
+impl Limits {
+    /// The timeout that bounds a run-time setting of PostgreSQL.
+    pub fn of_setting(&self, name: &str) -> Option<&Limit<std::time::Duration>> {
+        match name {
+            "statement_timeout" => self.statement_timeout.as_ref(),
+            "lock_timeout" => self.lock_timeout.as_ref(),
+            "idle_in_transaction_session_timeout" | "idle_session_timeout" => self.idle_timeout.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// A limit and the line that set it.

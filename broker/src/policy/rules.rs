@@ -1,20 +1,29 @@
-//! `can:` as both files write it: statements, tables, columns, functions, each word with its span.
+//! `can:` as both files and the presets write it: statements, tables, objects, columns, functions, a preset; each word
+//! with its span.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::pattern::Pattern;
-use crate::sql::Class;
+use crate::sql::{Class, Kind};
 
 use super::diagnostic::{Report, Span, code};
-use super::node::Node;
+use super::node::{Fields, Node, Value};
+use super::presets::{self, Preset};
 use super::words;
 use super::{RelationPattern, Rule};
 
 /// The keys of one entry of `can:`.
-pub const KEYS: &[&str] = &["statements", "tables", "columns", "functions"];
+pub const KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "preset"];
+
+/// The keys of one entry of a preset's `can:`.
+pub const PRESET_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "settings"];
+
+/// The keys of one entry of a ceiling's `can:`; its presets stand under `presets:`.
+pub const CEILING_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions"];
 
 /// Keys of an entry whose enforcement is not built.
-pub const UNBUILT: &[&str] = &["as", "objects", "preset"];
+pub const UNBUILT: &[&str] = &["as"];
 
 /// One entry of `can:`, every word with its place.
 #[derive(Debug, Clone)]
@@ -25,15 +34,21 @@ pub struct RawRule {
     pub classes: Vec<(Class, Span)>,
     /// Globs over `schema.name`.
     pub tables: Vec<(Pattern, Span)>,
+    /// The kinds besides relations that `tables` covers.
+    pub objects: Vec<(Kind, Span)>,
     /// Exact column names.
     pub columns: Option<Vec<(String, Span)>>,
     /// Globs over `schema.function`.
     pub functions: Vec<(Pattern, Span)>,
+    /// Settings with their values.
+    pub settings: BTreeMap<String, BTreeSet<String>>,
+    /// The preset it stands for; it then has nothing else.
+    pub preset: Option<(&'static Preset, Span)>,
 }
 
 impl RawRule {
     /// Reads a `can:` list. An entry with an error is left out; the report then holds the error.
-    pub fn read_list(node: &Node, report: &mut Report) -> Vec<Self> {
+    pub fn read_list(node: &Node, keys: &[&str], report: &mut Report) -> Vec<Self> {
         let Some(entries) = node.list("`can`", report) else {
             return Vec::new();
         };
@@ -45,18 +60,34 @@ impl RawRule {
                 "name what the job does",
             );
         }
-        entries.iter().filter_map(|entry| Self::read(entry, report)).collect()
+        entries
+            .iter()
+            .filter_map(|entry| Self::read(entry, keys, report))
+            .collect()
     }
 
-    fn read(node: &Node, report: &mut Report) -> Option<Self> {
-        let fields = node.fields("an entry of `can`", KEYS, UNBUILT, report)?;
+    fn read(node: &Node, keys: &[&str], report: &mut Report) -> Option<Self> {
+        let fields = node.fields("an entry of `can`", keys, UNBUILT, report)?;
         let mut rule = Self {
             span: fields.span(),
             classes: Vec::new(),
             tables: Vec::new(),
+            objects: Vec::new(),
             columns: None,
             functions: Vec::new(),
+            settings: BTreeMap::new(),
+            preset: None,
         };
+        if let Some(node) = fields.value("preset") {
+            if let Some(key) = keys.iter().find(|key| **key != "preset" && fields.value(key).is_some()) {
+                let message = format!("`{key}` beside `preset`");
+                let help = "a preset stands for its own rules: put the rest into an entry of its own";
+                report.error(code::INVALID_VALUE, fields.key_span(key), message, help);
+            }
+            let word = node.word("`preset`", report)?;
+            rule.preset = Some((presets::named(word, report)?, word.span));
+            return Some(rule);
+        }
         if let Some(node) = fields.value("statements") {
             for word in node.words("`statements`", report)? {
                 let classes = words::classes(word, report).unwrap_or_default();
@@ -66,22 +97,24 @@ impl RawRule {
         if let Some(node) = fields.value("tables") {
             rule.tables = relations(node, "`tables`", report)?;
         }
+        if let Some(node) = fields.value("objects") {
+            for word in node.words("`objects`", report)? {
+                rule.objects
+                    .extend(words::kind(word, report).map(|kind| (kind, word.span)));
+            }
+            needs_tables("objects", &fields, "say which: tables: [\"app.*\"]", report);
+        }
+        if let Some(node) = fields.value("settings") {
+            rule.settings = settings(node, report)?;
+        }
         if let Some(node) = fields.value("functions") {
             rule.functions = relations(node, "`functions`", report)?;
         }
         if let Some(node) = fields.value("columns") {
             rule.columns = Some(columns(node, report)?);
-            if fields.value("tables").is_none() {
-                let message = "`columns` without `tables`";
-                report.error(
-                    code::MISSING_KEY,
-                    fields.key_span("columns"),
-                    message,
-                    "say whose columns they are",
-                );
-            }
+            needs_tables("columns", &fields, "say whose columns they are", report);
         }
-        if KEYS.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
+        if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
                 code::EMPTY,
                 node.span,
@@ -112,19 +145,52 @@ impl RawRule {
         Some(rule)
     }
 
-    /// The rule as it is judged.
-    pub fn compile(&self, path: &Arc<str>) -> Rule {
+    /// The rules as they are judged: those of the preset, or the one that is written.
+    pub fn compile(&self, path: &Arc<str>) -> Vec<Rule> {
+        match self.preset {
+            Some((preset, span)) => preset.rules(&span.origin(path)),
+            None => vec![self.compile_own(path)],
+        }
+    }
+
+    fn compile_own(&self, path: &Arc<str>) -> Rule {
         Rule {
             origin: self.span.origin(path),
             classes: self.classes.iter().map(|(class, _)| *class).collect(),
             tables: compile_all(&self.tables, path),
+            objects: self.objects.iter().map(|(kind, _)| *kind).collect(),
             columns: self
                 .columns
                 .as_ref()
                 .map(|columns| columns.iter().map(|(column, _)| column.clone()).collect()),
             functions: compile_all(&self.functions, path),
+            settings: self.settings.clone(),
         }
     }
+}
+
+/// Reports a key that says nothing without `tables` beside it.
+fn needs_tables(key: &str, fields: &Fields<'_>, help: &str, report: &mut Report) {
+    if fields.value("tables").is_none() {
+        let message = format!("`{key}` without `tables`");
+        report.error(code::MISSING_KEY, fields.key_span(key), message, help);
+    }
+}
+
+/// Settings and the exact values each may take.
+fn settings(node: &Node, report: &mut Report) -> Option<BTreeMap<String, BTreeSet<String>>> {
+    let mut read = BTreeMap::new();
+    for (key, node) in node.map("`settings`", report)? {
+        let mut values = BTreeSet::new();
+        for value in node.list(&format!("`{}`", key.text), report)? {
+            match &value.value {
+                Value::Text(text) => values.insert(text.to_ascii_lowercase()),
+                _ => values.insert(value.word("a setting's value", report)?.text.to_owned()),
+            };
+        }
+        read.insert(key.text.to_ascii_lowercase(), values);
+    }
+    Some(read)
 }
 
 /// A list of globs over `schema.name`.

@@ -3,10 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, SCOPE_KEYS, WHO_KEYS};
+use super::presets;
+use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
-use crate::sql::Class;
+use crate::sql::{Class, Kind};
 
 /// The schema of version 1.
 pub fn repository() -> Value {
@@ -100,6 +101,17 @@ fn rule_key(key: &str) -> Value {
             "Only these columns of the tables.",
             list(&json!({"$ref": "#/$defs/text"})),
         ),
+        "objects" => {
+            let words: Vec<&str> = Kind::NAMED.iter().map(|kind| kind.as_str()).collect();
+            described(
+                "Kinds besides relations that the globs under tables cover.",
+                list(&json!({"enum": words})),
+            )
+        }
+        "preset" => described(
+            "A published rule set, with nothing beside it.",
+            json!({"type": "string", "pattern": "^[a-z-]+/[a-z-]+(@[0-9]+)?$", "examples": presets::names()}),
+        ),
         "tables" => described("Globs over schema.name.", list(&json!({"$ref": "#/$defs/relation"}))),
         _ => described(
             "Functions beyond the safe set.",
@@ -111,8 +123,26 @@ fn rule_key(key: &str) -> Value {
 fn limit_key(key: &str) -> Value {
     match key {
         "max-connections" => json!({"type": "integer", "minimum": 1, "maximum": MOST_CONNECTIONS}),
+        "max-rows" => described("Rows of one result.", rows()),
+        "max-affected-rows" => described("Rows one statement may insert, update and delete.", rows()),
+        "max-bytes" => described(
+            "Bytes of one result.",
+            json!({"anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^[0-9]+ ?(kB|MB|GB|KiB|MiB|GiB)$"},
+            ]}),
+        ),
+        "read-only" => described("Nothing may be written.", json!({"type": "boolean"})),
+        "no-where" => described(
+            "UPDATE and DELETE that no WHERE bounds are denied.",
+            json!({"const": "deny"}),
+        ),
         _ => json!({"$ref": "#/$defs/duration"}),
     }
+}
+
+fn rows() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": MOST_ROWS})
 }
 
 fn list(items: &Value) -> Value {

@@ -35,7 +35,7 @@ use crate::issuer::Verifier;
 use crate::policy::diagnostic;
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
-use crate::proxy::{self, Front, Tls};
+use crate::proxy::{self, Attempts, Front, Tls};
 use crate::reader::{self, Counts, Reader};
 use crate::record::Recorder;
 use crate::session::House;
@@ -158,6 +158,7 @@ impl Broker {
             registry: registry.clone(),
             targets: targets(settings)?,
             tls: settings.tls.as_ref().map(data_plane_tls).transpose()?,
+            attempts: Attempts::default(),
             mock_key: random_bytes()?,
         });
         let app = Arc::new(App {
@@ -172,7 +173,12 @@ impl Broker {
         });
         let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
         let tls = settings.tls.as_ref().map(|tls| tls.server(&["http/1.1"])).transpose()?;
-        let follow = policies::follow(plan.operator.clone(), settings.policies.clone(), policies);
+        let follow = policies::follow(
+            plan.operator.clone(),
+            settings.policies.clone(),
+            policies,
+            grants.clone(),
+        );
         tasks.spawn(cut::run(cuts, controls));
         tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
         tasks.spawn(stopping(stop.clone(), follow));

@@ -11,7 +11,7 @@ impl<C> Session<C> {
     /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
     /// data lines as SQL. The data is taken in and thrown away, then the refusal follows.
     pub(super) fn refuse_copy_in(&mut self, before: &[Run], complaint: Complaint) -> Result<(), End> {
-        if !before.is_empty() || !self.pending.is_empty() {
+        if !before.is_empty() || !self.pending.is_empty() || self.script.is_some() {
             // Behind other statements their answers would have to come first: end the connection instead.
             for run in before {
                 self.log.failed(run, None);

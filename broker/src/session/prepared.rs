@@ -56,6 +56,9 @@ pub struct Prepared {
     pub number: u64,
     /// The judgement at the time it was made.
     pub judged: Rc<Judged>,
+    /// Binding it may run code that is not PostgreSQL's own: it has parameters of user-defined types, or calls functions
+    /// beyond the safe ones.
+    pub foreign: bool,
 }
 
 impl Prepared {
@@ -277,6 +280,8 @@ mod tests {
             tables: vec![tables],
             columns: None,
             functions: Vec::new(),
+            objects: std::collections::BTreeSet::new(),
+            settings: std::collections::BTreeMap::new(),
         };
         scope.can.push(rule.clone());
         scope.ceiling.push(rule);

@@ -16,6 +16,9 @@ use crate::wire::{backend, frontend};
 /// The name of the broker's own statement and portal while it reads the schema.
 const OWN: &str = "hoop_schema";
 
+/// The effective search path.
+const PATH: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
+
 /// What names resolve against.
 #[derive(Debug)]
 pub struct View {
@@ -25,6 +28,8 @@ pub struct View {
     private: bool,
     /// The snapshot is older than what the session did.
     behind: bool,
+    /// Code of users ran that could have changed the search path without a word to anybody.
+    doubted: bool,
 }
 
 impl View {
@@ -35,6 +40,7 @@ impl View {
             updates,
             private: false,
             behind: false,
+            doubted: false,
         }
     }
 
@@ -64,6 +70,11 @@ impl View {
         self.behind |= self.private;
     }
 
+    /// Code of users is about to run.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// The transaction is over, one way or the other.
     pub fn transaction_over(&mut self) {
         self.behind |= self.private;
@@ -88,8 +99,21 @@ impl<C> Session<C> {
     /// True when the next statement cannot be judged before the schema was read again.
     pub(super) fn view_is_behind(&mut self) -> bool {
         self.view.follow();
+        // The server drops the rest of a pipeline, and what the transaction changed may be gone with it.
+        if self.server_skips && self.view.private {
+            return true;
+        }
         // In a failed transaction nothing but ROLLBACK runs, and nothing can be read.
-        self.view.behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+        let behind = self.view.behind || self.view.doubted;
+        behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+    }
+
+    /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
+    /// follows is judged once the outcome is known.
+    pub(super) fn commits(&mut self) {
+        if self.transaction != b'T' || self.boundaries {
+            self.view.rolled_back();
+        }
     }
 
     /// Holds the client's next message back until the server has answered everything so far.
@@ -104,18 +128,20 @@ impl<C> Session<C> {
 
     /// Reads the schema through the session's own connection, inside whatever transaction it is in.
     pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
-        if self.server_skips || !self.view.behind {
+        if self.server_skips {
             return Ok(());
         }
-        if self.transaction == b'E' && self.pipeline {
-            let text = "statements behind a ROLLBACK in the same pipeline cannot be judged";
-            let complaint = Complaint::fatal("0A000", text).hint("send Sync after the ROLLBACK");
-            return Err(End::Fatal(Box::new(complaint)));
+        if !self.view.behind {
+            return self.check_path().await;
         }
-        let text = self.own_query(catalog::query(catalog::Part::User)).await?;
+        let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
+            Ok(text) => text,
+            Err(error) => return self.not_read(&error),
+        };
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
+        self.view.doubted = false;
         if self.transaction == b'I' && !self.pipeline {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
@@ -129,9 +155,38 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    /// Runs one query of the broker's own and returns its only value. In the middle of a pipeline it ends with Flush,
-    /// so that the client's implicit transaction stays open; otherwise with Sync.
-    async fn own_query(&mut self, sql: &str) -> Result<String, End> {
+    /// Makes sure that names still resolve along the path they are judged by.
+    async fn check_path(&mut self) -> Result<(), End> {
+        if !self.view.doubted {
+            return Ok(());
+        }
+        let path = match self.own_query(PATH).await? {
+            Ok(path) => path,
+            Err(error) => return self.not_read(&error),
+        };
+        self.view.doubted = false;
+        if serde_json::from_str::<Vec<String>>(&path).ok().as_ref() == Some(&self.view.snapshot.search_path) {
+            return Ok(());
+        }
+        let text = "the session's search_path changed, so statements can no longer be judged";
+        let hint = "a function or type of the database set it: it must restore what it changes (SET search_path in its definition)";
+        Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
+    }
+
+    /// The broker's own query failed. In a pipeline the server's words stand for the next statement's; elsewhere nobody
+    /// asked, and nothing more can be judged.
+    fn not_read(&mut self, error: &BytesMut) -> Result<(), End> {
+        if self.pipeline {
+            self.failed_on_our_own(error);
+            return Ok(());
+        }
+        let text = "the broker could not read the schema after this session changed it";
+        Err(End::Fatal(Box::new(Complaint::fatal("58000", text))))
+    }
+
+    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse. In the middle of a
+    /// pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    pub(super) async fn own_query(&mut self, sql: &str) -> Result<Result<String, BytesMut>, End> {
         let mut out = BytesMut::with_capacity(sql.len() + 128);
         frontend::put_parse(&mut out, OWN, sql);
         frontend::put_bind(&mut out, OWN, OWN);
@@ -143,11 +198,13 @@ impl<C> Session<C> {
         let last = if self.pipeline { b'3' } else { b'Z' };
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
         let sent = async {
+            // What was released before goes first.
+            self.link.transport.write_all_buf(&mut self.link.outbound).await?;
             self.link.transport.write_all(&out).await?;
             self.link.transport.flush().await
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
-        let mut value = None;
+        let (mut value, mut error) = (None, None);
         let mut portal_closed = false;
         loop {
             let message = self.own_answer().await?;
@@ -158,13 +215,26 @@ impl<C> Session<C> {
                     value = column.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
                 }
                 Some(b'E') => {
-                    let text = "the broker could not read the schema after this session changed it";
-                    return Err(End::Fatal(Box::new(Complaint::fatal("58000", text))));
+                    let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
+                    if report.is_fatal() {
+                        self.log.note_fatal();
+                        self.outbound.extend_from_slice(&message);
+                        return Err(End::UpstreamGone);
+                    }
+                    if self.pipeline {
+                        return Ok(Err(message));
+                    }
+                    error = Some(message);
                 }
                 // Asynchronous messages are the client's.
                 Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
                 Some(b'3') if !portal_closed => portal_closed = true,
-                Some(tag) if *tag == last => return value.ok_or(End::UpstreamGone),
+                Some(tag) if *tag == last => {
+                    return match (value, error) {
+                        (_, Some(error)) => Ok(Err(error)),
+                        (value, None) => value.map(Ok).ok_or(End::UpstreamGone),
+                    };
+                }
                 _ => {}
             }
         }

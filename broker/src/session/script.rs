@@ -1,7 +1,8 @@
-//! A Query of several statements in which an early one changes the schema: what follows can be judged only against
-//! the schema as it is then. The statements go out one by one in the extended protocol, without Sync in between, so
-//! they stay in the one implicit transaction that the Query would have been; the answers that a Query would not have
-//! are left out.
+//! A Query whose statements cannot all be sent at once: an early one changes the schema, so that what follows can be
+//! judged only against the schema as it is then, or a limit watches one of them. The statements go out one by one in
+//! the extended protocol, without Sync in between, so they stay in the one implicit transaction that the Query would
+//! have been; the answers that a Query would not have are left out. The end of the last one is told after the commit,
+//! as in a Query.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,9 +12,10 @@ use bytes::BytesMut;
 
 use super::pending::Expect;
 use super::prepared::Judged;
-use super::{Session, refusal};
+use super::{End, Session, refusal};
 use crate::decide::Decision;
-use crate::sql::{Barrier, Class};
+use crate::decide::limit::Watch;
+use crate::sql::{Barrier, Class, Names};
 use crate::wire::frontend;
 
 /// The statements still to be sent.
@@ -25,10 +27,15 @@ pub struct Script {
 }
 
 impl<C> Session<C> {
-    /// True when a statement of the text must be judged after an earlier one has changed the schema.
+    /// True when a statement of the text must be judged after an earlier one has changed the schema, or runs alone.
     pub(super) fn needs_script(&self, judged: &Judged) -> bool {
         let mut moved = false;
         for statement in &judged.statements {
+            if let Decision::Allow(permit) = &statement.decision
+                && !self.watch(permit).is_nothing()
+            {
+                return true;
+            }
             if moved && statement.class != Class::Transaction {
                 return true;
             }
@@ -62,53 +69,70 @@ impl<C> Session<C> {
         });
     }
 
+    /// True while the last statement of a script runs.
+    pub(super) fn is_last_step(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.spans.is_empty())
+    }
+
     /// Goes on with the script once the server has answered everything so far. False when it must wait.
-    pub(super) fn step_script(&mut self) -> bool {
-        if !self.pending.is_empty() {
-            return false;
+    pub(super) fn step_script(&mut self) -> Result<bool, End> {
+        if !self.pending.is_empty() || self.guard.holds() {
+            return Ok(false);
         }
         if !self.server_skips && self.view_is_behind() {
             self.waiting = true;
-            return false;
+            return Ok(false);
         }
         let Some(script) = &mut self.script else {
-            return true;
+            return Ok(true);
         };
-        let next = script.spans.pop_front().filter(|_| !self.server_skips);
+        let next = script.spans.front().cloned().filter(|_| !self.server_skips);
         let Some(span) = next else {
             self.script = None;
             self.finish_script();
-            return true;
+            return Ok(true);
         };
         let (text, number) = (script.text.clone(), script.number);
-        let statement = text.get(span.clone()).unwrap_or_default();
-        let Some(judged) = self.judge_all(statement) else {
-            // It comes again when it was read elsewhere.
-            if let Some(script) = &mut self.script {
-                script.spans.push_front(span);
-            }
-            return false;
-        };
-        self.read_ahead.clear();
-        self.send_step(statement, number, &judged);
-        true
+        let statement = text.get(span).unwrap_or_default();
+        self.send_step(statement, number)
     }
 
-    fn send_step(&mut self, text: &str, number: u64, judged: &Judged) {
-        self.pipeline = true;
-        let Some(statement) = judged.statements.first() else {
-            if let Some(fault) = &judged.unreadable {
-                self.note_denied(&fault.denial, text);
-                self.refuse_step(refusal::not_read(fault));
-            }
-            return;
+    /// Sends the next statement. False when the session must come to rest first, or the statement must be read elsewhere.
+    fn send_step(&mut self, text: &str, number: u64) -> Result<bool, End> {
+        let Some(judged) = self.judge_all(text) else {
+            return Ok(false);
         };
-        let permit = match self.allowed(statement) {
-            Ok(permit) => permit,
-            Err(refused) => {
+        let permit = judged
+            .statements
+            .first()
+            .map(|statement| (statement, self.allowed(statement)));
+        let watch = match &permit {
+            Some((_, Ok(permit))) => self.watch(permit),
+            _ => Watch::NOTHING,
+        };
+        if !self.may_run_alone(watch) {
+            return Ok(false);
+        }
+        if let Some(script) = &mut self.script {
+            script.spans.pop_front();
+        }
+        self.pipeline = true;
+        let (statement, permit) = match permit {
+            Some((statement, Ok(permit))) => (statement, permit),
+            Some((statement, Err(refused))) => {
                 self.note_refused(&refused, text);
+                if statement.class == Class::CopyIn {
+                    return self.refuse_copy_in(&[], refused.complaint).map(|()| true);
+                }
                 self.refuse_step(refused.complaint);
-                return;
+                return Ok(true);
+            }
+            None => {
+                if let Some(fault) = &judged.unreadable {
+                    self.note_denied(&fault.denial, text);
+                    self.refuse_step(refusal::not_read(fault));
+                }
+                return Ok(true);
             }
         };
         let run = self.begin(&permit, number, Some(text), statement);
@@ -126,6 +150,12 @@ impl<C> Session<C> {
             Expect::Execute(run),
         ]);
         self.link.send(&permit, out);
+        let name = match permit.names() {
+            Names::Cursor(name) => name,
+            _ => "",
+        };
+        self.runs_alone(watch, name);
+        Ok(true)
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {
@@ -140,6 +170,7 @@ impl<C> Session<C> {
     fn finish_script(&mut self) {
         // The Sync is ours: what the client sends next is not behind an error of its own.
         self.skipping = false;
+        self.commits();
         let mut out = BytesMut::new();
         frontend::put_bare(&mut out, b'S');
         self.pending.push_back(Expect::Sync);

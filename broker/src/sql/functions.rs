@@ -1,404 +1,171 @@
-//! The functions of `pg_catalog` that every scope may call: they work on the values they are given.
+//! The functions of `pg_catalog`, each with what it may do to whom: `functions.txt` holds every name that PostgreSQL 15
+//! has and the newer safe ones, one a line with its class. A name covers all its overloads. A name that is not there is
+//! not safe.
 //!
-//! Not "all that are immutable or stable": `table_to_xml`, `query_to_xml` and `ts_stat` are stable and read any table by
-//! its name. Left out are functions that run SQL text, read a relation, a file or a large object by name, show what
-//! other sessions do, signal them, sleep, take advisory locks, move sequences, describe views and comments, assign
-//! transaction numbers, or make a huge value out of a small one (`repeat`, `lpad`). A scope may name those under
-//! `functions:`.
+//! Safe are functions that work on the values they are given. Not "all that are immutable or stable": `table_to_xml`,
+//! `query_to_xml` and `ts_stat` are stable and read any table by its name. A scope may name others under `functions:`.
 
-/// Functions without any effect, sorted. A name covers all its overloads.
-const SAFE: &[&str] = &[
-    "abbrev",
-    "abs",
-    "acos",
-    "age",
-    "any_value",
-    "array_agg",
-    "array_append",
-    "array_cat",
-    "array_dims",
-    "array_fill",
-    "array_length",
-    "array_lower",
-    "array_ndims",
-    "array_position",
-    "array_positions",
-    "array_prepend",
-    "array_remove",
-    "array_replace",
-    "array_sample",
-    "array_shuffle",
-    "array_to_json",
-    "array_to_string",
-    "array_to_tsvector",
-    "array_upper",
-    "ascii",
-    "asin",
-    "atan",
-    "atan2",
-    "avg",
-    "bit",
-    "bit_and",
-    "bit_length",
-    "bit_or",
-    "bit_xor",
-    "bool",
-    "bool_and",
-    "bool_or",
-    "bpchar",
-    "broadcast",
-    "btrim",
-    "cardinality",
-    "cbrt",
-    "ceil",
-    "ceiling",
-    "char",
-    "char_length",
-    "character_length",
-    "chr",
-    "cidr",
-    "clock_timestamp",
-    "concat",
-    "concat_ws",
-    "convert_from",
-    "convert_to",
-    "corr",
-    "cos",
-    "cosd",
-    "cosh",
-    "count",
-    "covar_pop",
-    "covar_samp",
-    "cume_dist",
-    "current_database",
-    "current_schema",
-    "current_schemas",
-    "date",
-    "date_add",
-    "date_bin",
-    "date_part",
-    "date_subtract",
-    "date_trunc",
-    "datemultirange",
-    "daterange",
-    "decode",
-    "degrees",
-    "dense_rank",
-    "div",
-    "encode",
-    "enum_first",
-    "enum_last",
-    "enum_range",
-    "every",
-    "exp",
-    "extract",
-    "factorial",
-    "family",
-    "first_value",
-    "float4",
-    "float8",
-    "floor",
-    "format",
-    "format_type",
-    "gcd",
-    "gen_random_uuid",
-    "generate_series",
-    "generate_subscripts",
-    "get_current_ts_config",
-    "getdatabaseencoding",
-    "hashtext",
-    "hashtextextended",
-    "host",
-    "hostmask",
-    "inet",
-    "inet_merge",
-    "inet_same_family",
-    "initcap",
-    "int2",
-    "int4",
-    "int4multirange",
-    "int4range",
-    "int8",
-    "int8multirange",
-    "int8range",
-    "interval",
-    "is_normalized",
-    "isempty",
-    "isfinite",
-    "json_agg",
-    "json_array_elements",
-    "json_array_elements_text",
-    "json_array_length",
-    "json_build_array",
-    "json_build_object",
-    "json_each",
-    "json_each_text",
-    "json_extract_path",
-    "json_extract_path_text",
-    "json_object",
-    "json_object_agg",
-    "json_object_keys",
-    "json_populate_record",
-    "json_populate_recordset",
-    "json_strip_nulls",
-    "json_to_record",
-    "json_to_recordset",
-    "json_to_tsvector",
-    "json_typeof",
-    "jsonb_agg",
-    "jsonb_array_elements",
-    "jsonb_array_elements_text",
-    "jsonb_array_length",
-    "jsonb_build_array",
-    "jsonb_build_object",
-    "jsonb_concat",
-    "jsonb_contains",
-    "jsonb_delete",
-    "jsonb_each",
-    "jsonb_each_text",
-    "jsonb_exists",
-    "jsonb_exists_all",
-    "jsonb_exists_any",
-    "jsonb_extract_path",
-    "jsonb_extract_path_text",
-    "jsonb_insert",
-    "jsonb_object",
-    "jsonb_object_agg",
-    "jsonb_object_keys",
-    "jsonb_path_exists",
-    "jsonb_path_exists_tz",
-    "jsonb_path_match",
-    "jsonb_path_match_tz",
-    "jsonb_path_query",
-    "jsonb_path_query_array",
-    "jsonb_path_query_array_tz",
-    "jsonb_path_query_first",
-    "jsonb_path_query_first_tz",
-    "jsonb_path_query_tz",
-    "jsonb_populate_record",
-    "jsonb_populate_recordset",
-    "jsonb_pretty",
-    "jsonb_set",
-    "jsonb_set_lax",
-    "jsonb_strip_nulls",
-    "jsonb_to_record",
-    "jsonb_to_recordset",
-    "jsonb_to_tsvector",
-    "jsonb_typeof",
-    "justify_days",
-    "justify_hours",
-    "justify_interval",
-    "lag",
-    "last_value",
-    "lcm",
-    "lead",
-    "left",
-    "length",
-    "like_escape",
-    "ln",
-    "log",
-    "log10",
-    "lower",
-    "lower_inc",
-    "lower_inf",
-    "ltrim",
-    "make_date",
-    "make_interval",
-    "make_time",
-    "make_timestamp",
-    "make_timestamptz",
-    "masklen",
-    "max",
-    "md5",
-    "min",
-    "min_scale",
-    "mod",
-    "mode",
-    "multirange",
-    "name",
-    "netmask",
-    "network",
-    "normalize",
-    "now",
-    "nth_value",
-    "ntile",
-    "num_nonnulls",
-    "num_nulls",
-    "numeric",
-    "nummultirange",
-    "numnode",
-    "numrange",
-    "octet_length",
-    "oid",
-    "overlaps",
-    "overlay",
-    "parse_ident",
-    "percent_rank",
-    "percentile_cont",
-    "percentile_disc",
-    // Gives up what the session itself holds; asyncpg's pool sends it when a connection goes back.
-    "pg_advisory_unlock_all",
-    "pg_backend_pid",
-    "pg_char_to_encoding",
-    "pg_client_encoding",
-    "pg_collation_for",
-    "pg_collation_is_visible",
-    "pg_column_size",
-    "pg_conversion_is_visible",
-    "pg_encoding_to_char",
-    "pg_function_is_visible",
-    "pg_get_userbyid",
-    "pg_is_in_recovery",
-    "pg_opclass_is_visible",
-    "pg_operator_is_visible",
-    "pg_opfamily_is_visible",
-    "pg_size_bytes",
-    "pg_size_pretty",
-    "pg_statistics_obj_is_visible",
-    "pg_table_is_visible",
-    "pg_ts_config_is_visible",
-    "pg_ts_dict_is_visible",
-    "pg_ts_parser_is_visible",
-    "pg_ts_template_is_visible",
-    "pg_type_is_visible",
-    "pg_typeof",
-    "phraseto_tsquery",
-    "pi",
-    "plainto_tsquery",
-    "position",
-    "pow",
-    "power",
-    "querytree",
-    "quote_ident",
-    "quote_literal",
-    "quote_nullable",
-    "radians",
-    "random",
-    "range_agg",
-    "range_intersect_agg",
-    "range_merge",
-    "rank",
-    "regclass",
-    "regexp_count",
-    "regexp_instr",
-    "regexp_like",
-    "regexp_match",
-    "regexp_matches",
-    "regexp_replace",
-    "regexp_split_to_array",
-    "regexp_split_to_table",
-    "regexp_substr",
-    "regr_avgx",
-    "regr_avgy",
-    "regr_count",
-    "regr_intercept",
-    "regr_r2",
-    "regr_slope",
-    "regr_sxx",
-    "regr_sxy",
-    "regr_syy",
-    "replace",
-    "reverse",
-    "right",
-    "round",
-    "row_number",
-    "row_to_json",
-    "rtrim",
-    "scale",
-    "set_masklen",
-    "setweight",
-    "sha224",
-    "sha256",
-    "sha384",
-    "sha512",
-    "sign",
-    "similar_escape",
-    "similar_to_escape",
-    "sin",
-    "sind",
-    "sinh",
-    "split_part",
-    "sqrt",
-    "starts_with",
-    "statement_timestamp",
-    "stddev",
-    "stddev_pop",
-    "stddev_samp",
-    "string_agg",
-    "string_to_array",
-    "string_to_table",
-    "strip",
-    "strpos",
-    "substr",
-    "substring",
-    "sum",
-    "tan",
-    "tand",
-    "tanh",
-    "text",
-    "time",
-    "timeofday",
-    "timestamp",
-    "timestamptz",
-    "timetz",
-    "timezone",
-    "to_ascii",
-    "to_char",
-    "to_date",
-    "to_hex",
-    "to_json",
-    "to_jsonb",
-    "to_number",
-    "to_regclass",
-    "to_regnamespace",
-    "to_regoper",
-    "to_regoperator",
-    "to_regproc",
-    "to_regprocedure",
-    "to_regrole",
-    "to_regtype",
-    "to_timestamp",
-    "to_tsquery",
-    "to_tsvector",
-    "transaction_timestamp",
-    "translate",
-    "trim",
-    "trim_array",
-    "trim_scale",
-    "trunc",
-    "ts_delete",
-    "ts_filter",
-    "ts_headline",
-    "ts_rank",
-    "ts_rank_cd",
-    "tsmultirange",
-    "tsrange",
-    "tstzmultirange",
-    "tstzrange",
-    "tsvector_to_array",
-    "unicode_version",
-    "unistr",
-    "unnest",
-    "upper",
-    "upper_inc",
-    "upper_inf",
-    "uuid_extract_timestamp",
-    "uuid_extract_version",
-    "uuidv4",
-    "uuidv7",
-    "var_pop",
-    "var_samp",
-    "varbit",
-    "varchar",
-    "variance",
-    "version",
-    "websearch_to_tsquery",
-    "width_bucket",
-];
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+const LIST: &str = include_str!("functions.txt");
+
+macro_rules! reaches {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $title:literal, $why:literal,)*) => {
+        /// What a function reaches beyond its arguments.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reach {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reach {
+            /// Every class.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word of the list.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// A heading.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// Why functions of this class are in the safe set, or are not.
+            pub fn why(self) -> &'static str {
+                match self { $(Self::$name => $why,)* }
+            }
+        }
+    };
+}
+
+reaches! {
+    /// Nothing.
+    Safe = "safe", "Safe",
+        "They work on the values they are given, or tell what every client may know of its own session. Every scope may call them.",
+    /// The server's lock table.
+    AdvisoryLock = "advisory-lock", "Advisory locks",
+        "They make other sessions wait, and the session-wide ones outlive the transaction. The presets of migration tools name those that the tool takes.",
+    /// Other processes of the server.
+    BackendControl = "backend-control", "Other backends",
+        "They cancel, terminate or inspect other sessions, or make the server write to its log.",
+    /// The catalogs.
+    Catalog = "catalog", "Descriptions of objects",
+        "They print definitions, comments and properties of any object by its number, whatever the scope may read. `introspection/clients` and `introspection/psql` name them.",
+    /// The server's activity.
+    Disclosure = "disclosure", "Activity and statistics",
+        "They show what other sessions do, how large and how busy tables are, the most common values of columns, addresses and start times.",
+    /// The server's files.
+    File = "file", "Files",
+        "They read, list or name files of the server, or read its configuration files.",
+    /// Memory.
+    Growth = "growth", "Large out of small",
+        "They make a huge value out of a small one, or hand a text to an XML parser: memory of the server for a few bytes of SQL.",
+    /// Large objects.
+    LargeObject = "large-object", "Large objects",
+        "Large objects are tables without a name that a rule could cover.",
+    /// Other sessions' notifications.
+    Notify = "notify", "Notifications",
+        "NOTIFY and LISTEN are statement classes of their own; the functions would get around them.",
+    /// Privileges of roles.
+    Privileges = "privileges", "Privileges of roles",
+        "They tell what any role may do.",
+    /// Relations by name or by query text.
+    ReadsByName = "reads-by-name", "Relations and queries as text",
+        "They read a relation whose name, or run a query whose text, is a value: no rule for tables would see it.",
+    /// Replication.
+    Replication = "replication", "Replication, WAL and backup",
+        "They read, move or promise the write-ahead log: every change of every table goes through it.",
+    /// Sequences.
+    Sequence = "sequence", "Sequences",
+        "They read or move a sequence by its name. A column's own default needs no call.",
+    /// Server-wide state.
+    Server = "server", "Maintenance of the server",
+        "They change statistics, indexes, catalogs or internal state of the server.",
+    /// Session state.
+    Session = "session", "State of the session",
+        "They change what later statements of the session give, or repeat their text.",
+    /// Settings.
+    Setting = "setting", "Settings",
+        "`set_config` and `current_setting` with constant names are judged like SET and SHOW; otherwise they reach any setting.",
+    /// Time.
+    Sleep = "sleep", "Sleeping",
+        "They hold a connection, and what it has locked, for as long as they like.",
+    /// PostgreSQL's own machinery.
+    Support = "support", "Support routines",
+        "Operators, casts, types, indexes and aggregates call them; nobody needs to call them by name. Some take internal pointers.",
+    /// Transactions.
+    Transaction = "transaction", "Transactions and snapshots",
+        "They assign transaction numbers, tell of other transactions, or hand a snapshot to another session.",
+}
+
+/// One line of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The function's name.
+    pub name: &'static str,
+    /// Its class.
+    pub reach: Reach,
+    /// The first major version that has it, when that is after 15.
+    pub since: Option<u32>,
+}
+
+/// Every line of the list, in order; a line that cannot be read is left out, and its function is not safe.
+pub fn entries() -> impl Iterator<Item = Entry> {
+    LIST.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (name, reach) = (words.next()?, words.next()?);
+        Some(Entry {
+            name,
+            reach: *Reach::ALL.iter().find(|known| known.as_str() == reach)?,
+            since: words.next().and_then(|version| version.parse().ok()),
+        })
+    })
+}
+
+static BY_NAME: LazyLock<HashMap<&'static str, Reach>> =
+    LazyLock::new(|| entries().map(|entry| (entry.name, entry.reach)).collect());
 
 /// True when every scope may call this function of `pg_catalog`. It then has no effect either.
 pub fn is_safe(name: &str) -> bool {
-    SAFE.binary_search(&name).is_ok()
+    reach(name) == Some(Reach::Safe)
+}
+
+/// What a function of `pg_catalog` reaches; `None` when it is not in the list.
+pub fn reach(name: &str) -> Option<Reach> {
+    BY_NAME.get(name).copied()
+}
+
+/// The published document: the classes, why each is in the safe set or not, and every function.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# The functions of `pg_catalog`\n\n\
+         Every scope may call the safe ones. Any other has to be named under `functions:` of the scope and of its ceiling, or\n\
+         by a preset. Operators and casts of PostgreSQL's own types need no rule; those of other schemas count as calls.\n\n\
+         The list is [functions.txt](../src/sql/functions.txt): every function of PostgreSQL 15, compared with a live server's\n\
+         `pg_proc` by a test. A function that it does not hold, of whatever version, is not safe.\n",
+    );
+    for reach in Reach::ALL {
+        let names: Vec<String> = entries()
+            .filter(|entry| entry.reach == *reach)
+            .map(|entry| match entry.since {
+                None => format!("`{}`", entry.name),
+                Some(version) => format!("`{}` ({version}+)", entry.name),
+            })
+            .collect();
+        text += &format!("\n## {} ({})\n\n{}\n\n", reach.title(), names.len(), reach.why());
+        if *reach == Reach::Support {
+            text += "<details><summary>the list</summary>\n\n";
+        }
+        text += &names.join(" ");
+        text += if *reach == Reach::Support {
+            "\n\n</details>\n"
+        } else {
+            "\n"
+        };
+    }
+    text
 }
 
 #[cfg(test)]
@@ -406,8 +173,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted_and_holds_no_name_twice() {
-        assert!(SAFE.windows(2).all(|pair| pair[0] < pair[1]));
+    fn every_line_of_the_list_is_read_and_no_name_stands_twice() {
+        let names: Vec<&str> = entries().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), LIST.lines().count());
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(
+            Reach::ALL
+                .iter()
+                .all(|reach| entries().any(|entry| entry.reach == *reach))
+        );
     }
 
     #[test]

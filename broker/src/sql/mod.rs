@@ -2,7 +2,9 @@
 
 pub mod functions;
 pub mod grammar;
+pub mod kinds;
 pub mod lower;
+pub mod project;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;
@@ -15,6 +17,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use grammar::Unreadable;
+pub use kinds::Kind;
 pub use lower::{read, read_small};
 pub use snapshot::{Relation, RelationKind, Snapshot};
 
@@ -123,16 +126,47 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// What it reaches through views.
+    pub implied: Vec<Implied>,
+    /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
+    /// children, tables that a foreign key clears along.
+    pub reaches: Vec<(String, String)>,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
 }
 
-/// One relation touched under one class.
+/// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Implied {
+    /// Under which class the view is touched.
+    pub class: Class,
+    /// What is reached.
+    pub reached: Reached,
+    /// The views on the way, as (schema, name), the outermost first.
+    pub views: Vec<(String, String)>,
+    /// Rows that the views keep to themselves can show in errors of this statement: no view covers that.
+    pub leaks: bool,
+}
+
+/// What is behind a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reached {
+    /// A relation.
+    Touch(Touch),
+    /// A function that runs with its owner's rights.
+    Call(FunctionName),
+}
+
+/// One relation, or one object of another kind, touched under one class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Touch {
     /// Under which class the policy must cover it.
     pub class: Class,
-    /// The schema it resolves to; for a relation that is about to be created, where it would land.
+    /// What it is: a relation, or a kind that the rule must name under `objects:`.
+    pub kind: Kind,
+    /// The schema it resolves to; for something that is about to be created, where it would land.
     pub schema: String,
-    /// The relation's name.
+    /// Its name; `*` for whatever the schema holds.
     pub name: String,
     /// Which of its columns.
     pub columns: Columns,
@@ -181,7 +215,8 @@ pub enum Barrier {
     None,
     /// The schema changes: the snapshot must be read again before the next statement is judged.
     Schema,
-    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
+    /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
 }
 

@@ -16,7 +16,7 @@ pub enum Bound {
     Utf8,
     /// A size up to [`WORK_MEM_KB`].
     Memory,
-    /// A time above zero: zero would switch the timeout off.
+    /// A time above zero (zero would switch the timeout off), up to the scope's own limit where it has one.
     Timeout,
     /// A time; the scope's own limit, where it has one, cannot be raised.
     Limited,
@@ -26,7 +26,6 @@ pub enum Bound {
 pub fn bound(name: &str) -> Option<Bound> {
     Some(match name {
         "bytea_output"
-        | "client_min_messages"
         | "datestyle"
         | "default_transaction_deferrable"
         | "default_transaction_isolation"
@@ -37,8 +36,11 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "timezone"
         | "transaction_deferrable"
         | "transaction_isolation"
-        | "transaction_read_only"
         | "xmloption" => Bound::Any,
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
+        // Under `read-only` only those that keep it on are allowed.
+        "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
@@ -133,11 +135,10 @@ impl Bound {
                 ["utf8", "unicode"].iter().any(|word| word.eq_ignore_ascii_case(&name))
             }
             Self::Memory => kilobytes(value).is_some_and(|size| size <= WORK_MEM_KB),
-            Self::Timeout => duration(value).is_some_and(|time| !time.is_zero()),
-            Self::Limited => match limit {
-                None => true,
-                Some(limit) => duration(value).is_some_and(|time| !time.is_zero() && time <= limit),
-            },
+            Self::Limited if limit.is_none() => true,
+            Self::Timeout | Self::Limited => {
+                duration(value).is_some_and(|time| !time.is_zero() && limit.is_none_or(|limit| time <= limit))
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ const PINS: &[(&str, &str)] = &[
 pub struct Dress {
     /// `application_name`: repository, run and job, at most 63 bytes.
     pub application: String,
-    /// Further settings, such as the scope's timeouts.
+    /// Further settings: the scope's timeouts, what the client chose at start-up. Of two for one name the later holds.
     pub settings: Vec<(String, String)>,
 }
 
@@ -82,11 +82,14 @@ impl<'a> Login<'a> {
                 b'N' => {}
                 b'E' => {
                     let report = backend::report(&body).map_err(|fault| self.protocol(&fault))?;
+                    let database = self.target.name.clone();
+                    // Class 22 after the proof of who we are: a value of the start-up packet, not the login.
+                    if authenticated && report.sqlstate.starts_with("22") {
+                        let cause = format!("{} (SQLSTATE {})", report.message, report.sqlstate);
+                        return Err(UpstreamFault::Setting { database, cause });
+                    }
                     let sqlstate = report.sqlstate.to_owned();
-                    return Err(UpstreamFault::Refused {
-                        database: self.target.name.clone(),
-                        sqlstate,
-                    });
+                    return Err(UpstreamFault::Refused { database, sqlstate });
                 }
                 b'Z' if authenticated => break,
                 _ => return Err(self.broken("unexpected message during login")),
@@ -100,6 +103,7 @@ impl<'a> Login<'a> {
             pid,
             secret,
             parameters,
+            dress.settings.clone(),
         ))
     }
 

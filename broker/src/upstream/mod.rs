@@ -70,6 +70,14 @@ pub enum UpstreamFault {
         /// What the server answered.
         sqlstate: String,
     },
+    /// The server refused a setting the session should start with.
+    #[error("database `{database}` refused a start-up setting: {cause}")]
+    Setting {
+        /// The operator's name of the database.
+        database: String,
+        /// What the server said: the client's own value, and nothing else.
+        cause: String,
+    },
     /// The server asked for an authentication the broker does not do.
     #[error(
         "database `{database}` asks for {asked} authentication; the broker accepts SCRAM-SHA-256, or trust without a password"
@@ -105,6 +113,7 @@ impl UpstreamFault {
             Self::Unreachable { database, .. }
             | Self::Tls { database, .. }
             | Self::Refused { database, .. }
+            | Self::Setting { database, .. }
             | Self::Authentication { database, .. }
             | Self::Protocol { database, .. }
             | Self::Query { database, .. } => database,
@@ -122,6 +131,7 @@ impl Fault for UpstreamFault {
             Self::Unreachable { .. } => "database-unreachable",
             Self::Tls { .. } => "database-tls",
             Self::Refused { .. } | Self::Authentication { .. } => "database-refused",
+            Self::Setting { .. } => "setting-refused",
             Self::Protocol { .. } | Self::Query { .. } => "database-protocol",
         }
     }
@@ -134,6 +144,7 @@ impl Fault for UpstreamFault {
             Self::Refused { .. } | Self::Authentication { .. } => {
                 format!("database `{database}` refused the broker's own login")
             }
+            Self::Setting { cause, .. } => format!("database `{database}` refused a start-up setting: {cause}"),
             Self::Protocol { .. } | Self::Query { .. } => {
                 format!("database `{database}` did not answer as PostgreSQL does")
             }
@@ -141,6 +152,9 @@ impl Fault for UpstreamFault {
     }
 
     fn fix(&self) -> Option<Cow<'_, str>> {
+        if matches!(self, Self::Setting { .. }) {
+            return Some(Cow::Borrowed("correct the setting in the client's connect options"));
+        }
         Some(Cow::Borrowed(
             "ask the operator: the broker's log names the cause; nothing was sent to the database",
         ))

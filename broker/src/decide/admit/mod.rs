@@ -159,6 +159,7 @@ fn unknown_scope(name: &str, compiled: &Compiled) -> Refusal {
         path: AUTHOR_PATH.into(),
         line: 1,
         column: 1,
+        preset: None,
     };
     Refusal::at(&top, &compiled.sha, "scope-unknown")
         .saying(format!("{AUTHOR_PATH} has no scope `{name}`"))

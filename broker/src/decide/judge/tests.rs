@@ -1,6 +1,6 @@
 //! The corpus' attacks under the corpus' policy, and the edges of the rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ fn origin(line: u32) -> Origin {
         path: Arc::from(".hoop/db-access.yaml"),
         line,
         column: 5,
+        preset: None,
     }
 }
 
-fn patterns(texts: &[&str], line: u32) -> Vec<RelationPattern> {
+pub(super) fn patterns(texts: &[&str], line: u32) -> Vec<RelationPattern> {
     texts
         .iter()
         .map(|text| RelationPattern {
@@ -29,13 +30,15 @@ fn patterns(texts: &[&str], line: u32) -> Vec<RelationPattern> {
 }
 
 /// A rule at a line of its own.
-fn rule(line: u32, classes: &[Class], tables: &[&str], columns: Option<&[&str]>) -> Rule {
+pub(super) fn rule(line: u32, classes: &[Class], tables: &[&str], columns: Option<&[&str]>) -> Rule {
     Rule {
         origin: origin(line),
         classes: classes.iter().copied().collect(),
         tables: patterns(tables, line),
         columns: columns.map(|columns| columns.iter().map(|&column| column.to_owned()).collect()),
         functions: Vec::new(),
+        objects: BTreeSet::new(),
+        settings: BTreeMap::new(),
     }
 }
 
@@ -46,7 +49,7 @@ fn functions(line: u32, names: &[&str]) -> Rule {
     }
 }
 
-fn scope(can: Vec<Rule>) -> Scope {
+pub(super) fn scope(can: Vec<Rule>) -> Scope {
     let everything: BTreeSet<Class> = Class::ALL.iter().copied().collect();
     let ceiling = Rule {
         classes: everything,
@@ -74,6 +77,12 @@ fn scope(can: Vec<Rule>) -> Scope {
             },
             statement_timeout: Some(limit(60)),
             lock_timeout: None,
+            idle_timeout: None,
+            max_rows: None,
+            max_bytes: None,
+            max_affected_rows: None,
+            read_only: None,
+            no_where: None,
         },
         digest: Arc::from("0"),
         policy_sha: Arc::from("0"),

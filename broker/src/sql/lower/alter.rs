@@ -1,12 +1,14 @@
 //! ALTER, RENAME, DROP and COMMENT ON.
 
+use std::collections::BTreeMap;
+
 use super::Walk;
 use super::create::Host;
 use super::names::{Range, strings};
 use super::scope::{Column, Item};
+use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AlterTableType, Node, ObjectType};
-use crate::sql::grammar::{self, NodeEnum};
-use crate::sql::{Class, Relation};
+use crate::sql::{Class, Kind, Relation};
 
 impl<'a> Walk<'a> {
     pub(super) fn alter_table(&mut self, alter: &nodes::AlterTableStmt) {
@@ -18,6 +20,10 @@ impl<'a> Walk<'a> {
         } = alter;
         self.class = Class::Alter;
         self.changes_schema();
+        if ObjectType::try_from(*objtype) == Ok(ObjectType::ObjectType) {
+            self.alter_composite(relation.as_ref(), cmds);
+            return;
+        }
         if !matches!(
             ObjectType::try_from(*objtype),
             Ok(ObjectType::ObjectTable
@@ -50,21 +56,42 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// ALTER TYPE … ADD, DROP and ALTER ATTRIBUTE.
+    fn alter_composite(&mut self, name: Option<&nodes::RangeVar>, commands: &[Node]) {
+        if let Some(Range { schema, name, alias: _ }) = self.range(name)
+            && let Some(relation) = self.relation(schema, name)
+        {
+            self.touch_object(Class::Alter, Kind::Type, &relation.schema, &relation.name);
+        }
+        for node in commands {
+            match &node.node {
+                Some(NodeEnum::AlterTableCmd(command)) => self.command(command, &Host { schema: "", name: "" }),
+                _ => self.opaque("an ALTER TYPE command of an unknown kind"),
+            }
+        }
+    }
+
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name: _,
+            name,
             num: _,
             newowner,
             def,
-            behavior: _,
+            behavior,
             missing_ok: _,
             recurse: _,
         } = command;
         if newowner.is_some() {
-            self.opaque("ALTER … OWNER");
+            self.new_owner(host);
         }
         let def = def.as_deref();
+        if nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade)
+            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
+        {
+            let dropped = AlterTableType::try_from(*subtype) == Ok(AlterTableType::AtDropColumn);
+            self.cascades(relation, dropped.then_some(name.as_str()));
+        }
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
@@ -97,7 +124,24 @@ impl<'a> Walk<'a> {
                 _ => self.opaque("INHERIT of an unknown kind"),
             },
             Ok(
+                AlterTableType::AtDisableTrig
+                | AlterTableType::AtDisableTrigAll
+                | AlterTableType::AtDisableTrigUser
+                | AlterTableType::AtEnableTrig
+                | AlterTableType::AtEnableTrigAll
+                | AlterTableType::AtEnableTrigUser,
+            ) => self.touch_object(Class::Alter, Kind::Trigger, host.schema, host.name),
+            Ok(
+                AlterTableType::AtDisableRowSecurity
+                | AlterTableType::AtEnableRowSecurity
+                | AlterTableType::AtForceRowSecurity
+                | AlterTableType::AtNoForceRowSecurity,
+            ) => self.touch_object(Class::Alter, Kind::Policy, host.schema, host.name),
+            Ok(
                 AlterTableType::AtAlterConstraint
+                | AlterTableType::AtChangeOwner
+                | AlterTableType::AtClusterOn
+                | AlterTableType::AtDropCluster
                 | AlterTableType::AtDropColumn
                 | AlterTableType::AtDropConstraint
                 | AlterTableType::AtDropExpression
@@ -111,6 +155,15 @@ impl<'a> Walk<'a> {
             ) => {}
             Ok(other) => self.opaque(format!("ALTER TABLE command {}", other.as_str_name())),
             Err(_) => self.opaque("an ALTER TABLE command of an unknown kind"),
+        }
+    }
+
+    /// Whoever owns a table has every right on it: it counts as handing out rights as well.
+    fn new_owner(&mut self, host: &Host<'_>) {
+        if host.name.is_empty() {
+            self.opaque("OWNER of something that does not exist");
+        } else {
+            self.touch_whole(Class::Grant, host.schema, host.name);
         }
     }
 
@@ -168,13 +221,67 @@ impl<'a> Walk<'a> {
             }
             Ok(ObjectType::ObjectType) if subname.is_empty() => match object.as_deref().map(|object| &object.node) {
                 Some(Some(NodeEnum::List(nodes::List { items }))) => {
-                    if let Some(schema) = self.touch_type(Class::Alter, items) {
-                        self.touch_whole(Class::Alter, &schema, newname);
+                    if let Some(schema) = self.touch_type(Class::Alter, Kind::Type, items) {
+                        self.touch_object(Class::Alter, Kind::Type, &schema, newname);
                     }
                 }
                 _ => self.opaque("RENAME of an unknown kind"),
             },
-            _ => self.opaque("RENAME of a kind that is not enforced yet"),
+            Ok(kind) => self.rename_object(kind, object.as_deref(), relation.as_ref(), newname),
+            Err(_) => self.opaque("RENAME of an unknown kind"),
+        }
+    }
+
+    fn rename_object(
+        &mut self,
+        kind: ObjectType,
+        object: Option<&Node>,
+        relation: Option<&nodes::RangeVar>,
+        new_name: &str,
+    ) {
+        match (kind, object) {
+            (ObjectType::ObjectTrigger | ObjectType::ObjectPolicy, _) => {
+                let of = if kind == ObjectType::ObjectTrigger {
+                    Kind::Trigger
+                } else {
+                    Kind::Policy
+                };
+                if let Some(table) = self.table(relation) {
+                    self.touch_object(Class::Alter, of, &table.schema, &table.name);
+                }
+            }
+            (ObjectType::ObjectSchema, _) => {
+                // The grammar keeps its name beside the object.
+                self.opaque("RENAME of a schema: every name in it would change");
+            }
+            (ObjectType::ObjectAttribute, _) => {
+                if let Some(Range { schema, name, alias: _ }) = self.range(relation)
+                    && let Some(relation) = self.relation(schema, name)
+                {
+                    self.touch_object(Class::Alter, Kind::Type, &relation.schema, &relation.name);
+                }
+            }
+            (_, Some(object)) if super::types::is_named(kind) => {
+                let schemas = self.snapshot.search_path.clone();
+                self.object(Class::Alter, kind, object);
+                let (schema, named) = match super::define::object_names(object).map(strings) {
+                    Some(Some(names)) => match names.as_slice() {
+                        [schema, _] => (vec![(*schema).to_owned()], true),
+                        [_] => (schemas, true),
+                        _ => (Vec::new(), false),
+                    },
+                    _ => (Vec::new(), false),
+                };
+                if !named {
+                    self.opaque("RENAME of an unknown kind");
+                }
+                if let Some(of) = super::types::kind_of(kind) {
+                    for schema in schema {
+                        self.touch_object(Class::Alter, of, &schema, new_name);
+                    }
+                }
+            }
+            _ => self.opaque(format!("RENAME of {}", super::types::words_of(kind))),
         }
     }
 
@@ -200,7 +307,7 @@ impl<'a> Walk<'a> {
             new_val_is_after: _,
             skip_if_new_val_exists: _,
         } = alter;
-        self.touch_type(Class::Alter, type_name);
+        self.touch_type(Class::Alter, Kind::Type, type_name);
     }
 
     pub(super) fn drop_objects(&mut self, drop: &nodes::DropStmt) {
@@ -231,19 +338,23 @@ impl<'a> Walk<'a> {
                         && let Some(dropped) = self.touch_named(Class::Drop, schema, name, *missing_ok)
                     {
                         self.drop_children(dropped);
+                        if cascade {
+                            self.cascades(dropped, None);
+                        }
                     }
                 }
                 (Ok(ObjectType::ObjectSchema), Some(NodeEnum::String(nodes::String { sval }))) if !cascade => {
                     self.drop_schema(sval);
                 }
-                (Ok(ObjectType::ObjectType), Some(NodeEnum::TypeName(name))) if !cascade => {
-                    self.touch_type(Class::Drop, &name.names);
-                }
-                (_, Some(other)) => {
-                    let other = grammar::name(other);
-                    self.opaque(format!("DROP of a kind that is not enforced yet ({other})"));
-                }
                 (_, None) => self.opaque("DROP of nothing"),
+                (Ok(other), Some(_)) => {
+                    if cascade {
+                        self.opaque(format!("DROP of {} with CASCADE", super::types::words_of(other)));
+                    } else if !self.object(Class::Drop, other, object) {
+                        self.opaque(format!("DROP of {}", super::types::words_of(other)));
+                    }
+                }
+                (Err(_), Some(_)) => self.opaque("DROP of an unknown kind"),
             }
         }
     }
@@ -257,31 +368,12 @@ impl<'a> Walk<'a> {
                 continue;
             }
             seen.push(parent.oid);
-            if !self.pays(
-                self.snapshot
-                    .relations
-                    .values()
-                    .map(std::collections::BTreeMap::len)
-                    .sum(),
-            ) {
+            if !self.pays(self.snapshot.relations.values().map(BTreeMap::len).sum()) {
                 return;
             }
-            let children = self
-                .snapshot
-                .relations
-                .values()
-                .flat_map(std::collections::BTreeMap::values)
-                .filter(|child| {
-                    child
-                        .parents
-                        .iter()
-                        .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-                });
-            for child in children {
-                if child.kind != crate::sql::RelationKind::Index {
-                    self.touch_relation(Class::Drop, child);
-                    waiting.push(child);
-                }
+            for child in self.snapshot.children(parent) {
+                self.touch_relation(Class::Drop, child);
+                waiting.push(child);
             }
         }
     }
@@ -339,7 +431,15 @@ impl Walk<'_> {
                     self.touch(Class::Comment, &relation.schema, &relation.name, [*column]);
                 }
             }
-            _ => self.opaque("COMMENT ON a kind that is not enforced yet"),
+            (Ok(other), _) => {
+                let known = object
+                    .as_deref()
+                    .is_some_and(|object| self.object(Class::Comment, other, object));
+                if !known {
+                    self.opaque(format!("COMMENT ON {}", super::types::words_of(other)));
+                }
+            }
+            (Err(_), _) => self.opaque("COMMENT ON an unknown kind"),
         }
     }
 }

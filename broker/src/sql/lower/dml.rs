@@ -2,11 +2,12 @@
 //! target counts as a read besides.
 
 use super::Walk;
+use super::attached::Written;
 use super::names::{Range, TEMPORARY, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Relation, RelationKind};
+use crate::sql::{Class, Columns, Kind, Relation, RelationKind};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -28,6 +29,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        item.target = true;
         Some((relation, item))
     }
 
@@ -47,6 +49,11 @@ impl<'a> Walk<'a> {
         let target = self.dml_target(relation.as_ref());
         if let Some((relation, _)) = &target {
             let columns = self.target_columns(cols, relation);
+            self.writes(
+                relation,
+                Class::Insert,
+                &Written::Inserted(&columns, select_stmt.as_deref()),
+            );
             let all = relation.columns.iter().map(String::as_str);
             if columns.is_empty() {
                 self.touch(Class::Insert, &relation.schema, &relation.name, all);
@@ -129,8 +136,9 @@ impl<'a> Walk<'a> {
                     .collect();
                 self.add_item(excluded);
                 let columns = self.target_columns(target_list, relation);
+                self.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
                 self.touch(Class::Update, &relation.schema, &relation.name, columns);
-                self.maybe(where_clause.as_deref());
+                self.condition(where_clause.as_deref());
                 if let Some(level) = self.levels.last_mut() {
                     level.items.pop();
                 }
@@ -169,8 +177,11 @@ impl<'a> Walk<'a> {
             walk.add_item(item);
             walk.sources(from_clause);
             let columns = walk.target_columns(target_list, relation);
+            walk.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Update, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -194,9 +205,12 @@ impl<'a> Walk<'a> {
                 return Output::default();
             };
             walk.touch(Class::Delete, &relation.schema, &relation.name, []);
+            walk.writes(relation, Class::Delete, &Written::Gone);
             walk.add_item(item);
             walk.sources(using_clause);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Delete, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -218,6 +232,7 @@ impl<'a> Walk<'a> {
             match &node.node {
                 Some(NodeEnum::RangeVar(range)) => {
                     if let Some(relation) = self.table(Some(range)) {
+                        self.writes(relation, Class::Truncate, &Written::Gone);
                         self.touch_relation(Class::Truncate, relation);
                     }
                 }
@@ -267,6 +282,9 @@ impl<'a> Walk<'a> {
         let Some((relation, item)) = self.dml_target(Some(range)) else {
             return;
         };
+        if class == Class::CopyIn {
+            self.writes(relation, class, &Written::Unknown);
+        }
         let named = strings(attlist).unwrap_or_default();
         for name in &named {
             if !relation.columns.iter().any(|column| column == name) {
@@ -306,8 +324,8 @@ fn is_utf8(name: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode")
 }
 
-type Touched = ((Class, String, String), Columns);
+type Touched = ((Class, Kind, String, String), Columns);
 
-fn copied(((_, schema, name), columns): (&(Class, String, String), &Columns)) -> Touched {
-    ((Class::CopyOut, schema.clone(), name.clone()), columns.clone())
+fn copied(((_, kind, schema, name), columns): (&(Class, Kind, String, String), &Columns)) -> Touched {
+    ((Class::CopyOut, *kind, schema.clone(), name.clone()), columns.clone())
 }

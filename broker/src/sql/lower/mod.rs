@@ -6,26 +6,30 @@
 //! search path, lexical CTE scopes, LATERAL visibility, column lists and aliases.
 
 mod alter;
+mod attached;
 mod create;
+mod define;
 mod dml;
 mod documents;
 mod expression;
+mod filter;
 mod from;
 mod label;
 mod merge;
-mod names;
+pub(in crate::sql) mod names;
 mod objects;
 mod rights;
 mod scope;
 mod select;
 mod session;
 mod statement;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -102,19 +106,24 @@ struct Walk<'a> {
     snapshot: &'a Snapshot,
     /// The leading class.
     class: Class,
-    touches: BTreeMap<(Class, String, String), Columns>,
+    touches: BTreeMap<(Class, Kind, String, String), Columns>,
     functions: BTreeSet<FunctionName>,
     settings: Vec<Setting>,
     opaque: Vec<String>,
     effect: Effect,
     barrier: Barrier,
     names: Names,
+    unbounded: Vec<Touch>,
+    /// How often a column of a DML target was read: what a WHERE without any does not bound.
+    target_reads: usize,
     /// FROM scopes, the innermost last.
     levels: Vec<Level<'a>>,
     /// CTEs in scope, the innermost last.
     ctes: Vec<Cte>,
     /// Every relation that was read so far, in order: what a locking clause locks.
     reads: Vec<&'a Relation>,
+    /// What can fail, and where.
+    noise: attached::Noise,
     /// How many comparisons of names are left; none, and the statement is opaque.
     effort: usize,
 }
@@ -131,24 +140,28 @@ impl<'a> Walk<'a> {
             effect: Effect::Read,
             barrier: Barrier::None,
             names: Names::None,
+            unbounded: Vec::new(),
+            target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
+            noise: attached::Noise::default(),
             effort,
         }
     }
 
-    fn finish(self, span: std::ops::Range<usize>) -> Statement {
-        let touches = self
-            .touches
+    fn finish(mut self, span: std::ops::Range<usize>) -> Statement {
+        let touches: Vec<Touch> = std::mem::take(&mut self.touches)
             .into_iter()
-            .map(|((class, schema, name), columns)| Touch {
+            .map(|((class, kind, schema, name), columns)| Touch {
                 class,
+                kind,
                 schema,
                 name,
                 columns,
             })
             .collect();
+        let (implied, reaches) = self.implied(&touches);
         Statement {
             class: self.class,
             span,
@@ -159,6 +172,9 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            implied,
+            reaches,
+            unbounded: self.unbounded,
         }
     }
 
@@ -196,7 +212,7 @@ impl<'a> Walk<'a> {
     fn touch<'c>(&mut self, class: Class, schema: &str, name: &str, columns: impl IntoIterator<Item = &'c str>) {
         let entry = self
             .touches
-            .entry((class, schema.to_owned(), name.to_owned()))
+            .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
             .or_insert_with(|| Columns::Named(Vec::new()));
         if let Columns::Named(named) = entry {
             for column in columns {
@@ -209,8 +225,13 @@ impl<'a> Walk<'a> {
 
     /// Touches `schema.name` as a whole under `class`.
     fn touch_whole(&mut self, class: Class, schema: &str, name: &str) {
+        self.touch_object(class, Kind::Relation, schema, name);
+    }
+
+    /// Touches an object of any kind under `class`.
+    fn touch_object(&mut self, class: Class, kind: Kind, schema: &str, name: &str) {
         self.touches
-            .insert((class, schema.to_owned(), name.to_owned()), Columns::Whole);
+            .insert((class, kind, schema.to_owned(), name.to_owned()), Columns::Whole);
     }
 
     /// [`Walk::touch_whole`] of a relation of the snapshot.

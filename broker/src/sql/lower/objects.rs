@@ -4,7 +4,7 @@ use super::Walk;
 use super::names::{Range, Target, option, string};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
-use crate::sql::{Class, Relation};
+use crate::sql::{Class, Kind, Relation};
 
 impl<'a> Walk<'a> {
     pub(super) fn create_sequence(&mut self, create: &nodes::CreateSeqStmt) {
@@ -15,7 +15,13 @@ impl<'a> Walk<'a> {
             for_identity: _,
             if_not_exists: _,
         } = create;
-        self.creates(sequence.as_ref());
+        self.class = Class::Create;
+        self.changes_schema();
+        if let Some(Range { schema, name, alias: _ }) = self.range(sequence.as_ref())
+            && let Some(schema) = self.landing(schema)
+        {
+            self.touch_object(Class::Create, Kind::Sequence, &schema, name);
+        }
         self.sequence_options(options);
     }
 
@@ -53,11 +59,11 @@ impl<'a> Walk<'a> {
 
     pub(super) fn create_enum(&mut self, create: &nodes::CreateEnumStmt) {
         let nodes::CreateEnumStmt { type_name, vals: _ } = create;
-        self.touch_type(Class::Create, type_name);
+        self.touch_type(Class::Create, Kind::Type, type_name);
     }
 
-    /// Touches a type like a relation: `tables:` covers it by its name. Returns its schema.
-    pub(super) fn touch_type(&mut self, class: Class, names: &[Node]) -> Option<String> {
+    /// Touches a type or a domain. Returns its schema.
+    pub(super) fn touch_type(&mut self, class: Class, kind: Kind, names: &[Node]) -> Option<String> {
         self.class = class;
         self.changes_schema();
         let (schema, name) = self.pair(names)?;
@@ -75,7 +81,7 @@ impl<'a> Walk<'a> {
             Some(schema) => Some(schema.clone()),
             None => self.landing(schema),
         }?;
-        self.touch_whole(class, &schema, name);
+        self.touch_object(class, kind, &schema, name);
         Some(schema)
     }
 
@@ -101,7 +107,7 @@ impl<'a> Walk<'a> {
         match self.target(schema, name)? {
             Target::Known(relation) => {
                 let owner = self.owner(relation)?;
-                self.touch_relation(class, owner);
+                self.touch_object(class, Self::kind_of(class, owner), &owner.schema, &owner.name);
                 Some(owner)
             }
             Target::New { schema, name } => {

@@ -38,6 +38,30 @@ impl Walk<'_> {
             NodeEnum::ReindexStmt(reindex) => self.reindex(reindex),
             NodeEnum::ClusterStmt(cluster) => self.cluster(cluster),
             NodeEnum::LockStmt(lock) => self.lock(lock),
+            other => self.definition_statement(other),
+        }
+    }
+
+    /// Statements about objects of other kinds.
+    fn definition_statement(&mut self, statement: &NodeEnum) {
+        match statement {
+            NodeEnum::CreateFunctionStmt(create) => self.create_function(create),
+            NodeEnum::AlterFunctionStmt(alter) => self.alter_function(alter),
+            NodeEnum::CreateTrigStmt(create) => self.create_trigger(create),
+            NodeEnum::CreatePolicyStmt(create) => self.create_policy(create),
+            NodeEnum::AlterPolicyStmt(alter) => self.alter_policy(alter),
+            NodeEnum::CompositeTypeStmt(create) => self.create_composite(create),
+            NodeEnum::CreateRangeStmt(create) => self.create_range(create),
+            NodeEnum::CreateDomainStmt(create) => self.create_domain(create),
+            NodeEnum::AlterDomainStmt(alter) => self.alter_domain(alter),
+            NodeEnum::DefineStmt(define) => self.define(define),
+            NodeEnum::CreateCastStmt(create) => self.create_cast(create),
+            NodeEnum::CreateStatsStmt(create) => self.create_statistics(create),
+            NodeEnum::CreateExtensionStmt(create) => self.create_extension(create),
+            NodeEnum::AlterExtensionStmt(alter) => self.alter_extension(alter),
+            NodeEnum::CreatePublicationStmt(create) => self.create_publication(create),
+            NodeEnum::AlterObjectSchemaStmt(alter) => self.move_object(alter),
+            NodeEnum::AlterOwnerStmt(alter) => self.change_owner(alter),
             other => self.session_statement(other),
         }
     }
