@@ -14,7 +14,7 @@ use crate::sql::quote::identifier;
 use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
-pub use load::{Part, query, read_system, read_user};
+pub use load::{Part, plain, query, read_system, read_user};
 
 /// How often a database with open sessions is looked at for schema changes made by others.
 pub const POLL: Duration = Duration::from_secs(5);

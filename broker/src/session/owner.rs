@@ -112,7 +112,10 @@ impl<C> Session<C> {
         let Some((portal, prepared)) = self.portal_at(head) else {
             return false;
         };
-        let judged = self.current(&prepared);
+        let Some(judged) = self.current(&prepared) else {
+            // It is being read elsewhere, and comes here again.
+            return false;
+        };
         let decision = judged.statements.first().map(|statement| &statement.decision);
         let Some(Decision::Allow(permit)) = decision else {
             return false;
@@ -129,7 +132,9 @@ impl<C> Session<C> {
 
     /// True when the next statement of a script has to wait for its owner.
     pub(super) fn step_wants_owner(&mut self, text: &str, alone: bool) -> bool {
-        let judged = self.judge(text);
+        let Some(judged) = self.judge_all(text) else {
+            return false;
+        };
         let decision = judged.statements.first().map(|statement| &statement.decision);
         let Some(Decision::Allow(permit)) = decision else {
             return false;
@@ -142,8 +147,10 @@ impl<C> Session<C> {
     }
 
     /// True when the statement is to be sent by itself rather than in an implicit transaction of ours.
-    pub(super) fn goes_alone(&self, text: &str) -> bool {
-        let judged = self.judge(text);
+    pub(super) fn goes_alone(&mut self, text: &str) -> bool {
+        let Some(judged) = self.judge_all(text) else {
+            return false;
+        };
         let decision = judged.statements.first().map(|statement| &statement.decision);
         let outside = match decision {
             // What a limit watches is sent step by step.
