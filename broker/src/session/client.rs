@@ -576,29 +576,6 @@ impl<C> Session<C> {
             None => self.link.send_own(message),
         }
     }
-
-    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
-    pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
-                Expect::CloseStatement(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.prepared.get(name).cloned()
-    }
-
-    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
-                Expect::ClosePortal(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.portals.get(name).cloned()
-    }
 }
 
 /// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
