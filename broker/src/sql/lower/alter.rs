@@ -84,13 +84,10 @@ impl<'a> Walk<'a> {
             self.new_owner(host);
         }
         let def = def.as_deref();
-        if nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade)
-            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
-        {
-            let dropped = AlterTableType::try_from(*subtype) == Ok(AlterTableType::AtDropColumn);
-            self.cascades(relation, dropped.then_some(name.as_str()));
-        }
-        match AlterTableType::try_from(*subtype) {
+        let subtype = AlterTableType::try_from(*subtype);
+        let column = (subtype == Ok(AlterTableType::AtDropColumn)).then_some(name.as_str());
+        self.cascades_from(host, column, *behavior);
+        match subtype {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
                 _ => self.opaque("a column definition of an unknown kind"),

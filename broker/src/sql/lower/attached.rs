@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Walk;
+use super::create::Host;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
@@ -117,6 +118,15 @@ impl<'a> Walk<'a> {
                     self.calls(&call.schema, &call.name);
                 }
             }
+        }
+    }
+
+    /// [`Walk::cascades`] from the table that ALTER TABLE names, when it says CASCADE.
+    pub(super) fn cascades_from(&mut self, host: &Host<'_>, column: Option<&str>, behavior: i32) {
+        if nodes::DropBehavior::try_from(behavior) == Ok(nodes::DropBehavior::DropCascade)
+            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
+        {
+            self.cascades(relation, column);
         }
     }
 
