@@ -85,8 +85,11 @@ impl<'a> Walk<'a> {
         }
         let def = def.as_deref();
         let subtype = AlterTableType::try_from(*subtype);
-        let column = (subtype == Ok(AlterTableType::AtDropColumn)).then_some(name.as_str());
-        self.cascades_from(host, column, *behavior);
+        self.cascades_from(
+            host,
+            (subtype == Ok(AlterTableType::AtDropColumn)).then_some(name),
+            *behavior,
+        );
         match subtype {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),

@@ -122,11 +122,11 @@ impl<'a> Walk<'a> {
     }
 
     /// [`Walk::cascades`] from the table that ALTER TABLE names, when it says CASCADE.
-    pub(super) fn cascades_from(&mut self, host: &Host<'_>, column: Option<&str>, behavior: i32) {
+    pub(super) fn cascades_from(&mut self, host: &Host<'_>, column: Option<&String>, behavior: i32) {
         if nodes::DropBehavior::try_from(behavior) == Ok(nodes::DropBehavior::DropCascade)
             && let Some(relation) = self.snapshot.relation(host.schema, host.name)
         {
-            self.cascades(relation, column);
+            self.cascades(relation, column.map(String::as_str));
         }
     }
 
