@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Walk;
 use super::create::Host;
 use crate::sql::grammar::NodeEnum;
-use crate::sql::grammar::nodes::{self, Node};
+use crate::sql::grammar::nodes::{self, AlterTableType, DropBehavior, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
 use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch};
 
@@ -121,12 +121,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// [`Walk::cascades`] from the table that ALTER TABLE names, when it says CASCADE.
-    pub(super) fn cascades_from(&mut self, host: &Host<'_>, column: Option<&String>, behavior: i32) {
-        if nodes::DropBehavior::try_from(behavior) == Ok(nodes::DropBehavior::DropCascade)
+    /// [`Walk::cascades`] from the table of an ALTER TABLE command that says CASCADE.
+    pub(super) fn cascades_from(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
+        if DropBehavior::try_from(command.behavior) == Ok(DropBehavior::DropCascade)
             && let Some(relation) = self.snapshot.relation(host.schema, host.name)
         {
-            self.cascades(relation, column.map(String::as_str));
+            let of_column = AlterTableType::try_from(command.subtype) == Ok(AlterTableType::AtDropColumn);
+            self.cascades(relation, of_column.then_some(command.name.as_str()));
         }
     }
 
