@@ -81,6 +81,12 @@ impl Wardrobe {
         }
     }
 
+    /// An Execute is about to be sent.
+    pub fn executes(&mut self) {
+        self.use_hat();
+        self.executed = true;
+    }
+
     /// A statement failed: what happened inside the transaction is undone with it.
     pub fn failed(&mut self) {
         self.hat.take_if(|hat| hat.way == Way::Inside);
