@@ -1,6 +1,7 @@
 //! The schema as this session sees it: the shared snapshot, or its own while it has uncommitted changes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -130,6 +131,7 @@ impl<C> Session<C> {
         if !self.view.behind {
             return self.check_path().await;
         }
+        let began = Instant::now();
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
             Err(error) => return self.not_read(&error),
@@ -144,7 +146,7 @@ impl<C> Session<C> {
             self.core
                 .house
                 .catalogs
-                .publish(&self.link.target, self.view.snapshot.clone());
+                .publish(&self.link.target, self.view.snapshot.clone(), began);
             self.core.house.roles.moved(&self.link.target.name);
         }
         Ok(())
