@@ -23,6 +23,7 @@ pub mod record;
 pub mod role;
 pub mod secrets;
 pub mod store;
+pub mod survey;
 pub mod upstream;
 // floor 4: lives
 pub mod grant;

@@ -20,7 +20,7 @@ const FLOORS: &[(&str, bool, &[&str])] = &[
         "edges",
         true,
         &[
-            "issuer", "reader", "record", "secrets", "store", "upstream", "catalog", "role",
+            "issuer", "reader", "record", "secrets", "store", "upstream", "catalog", "role", "survey",
         ],
     ),
     ("lives", true, &["grant", "session", "sweep"]),

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared, read_and_judge};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
-use crate::decide::{Decision, Permit};
+use crate::decide::{Decision, Permit, judge};
 use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
@@ -17,6 +17,8 @@ use crate::wire::frontend::{self, Target};
 
 /// The names at the head of a Bind must fit in this many bytes.
 const BIND_NAMES: usize = 4096;
+/// A longer Bind is not looked into: where a value of it has to be judged, it is refused.
+const BIND_VALUES: usize = 4096;
 /// Prepared statements and portals one session may hold.
 const MAX_NAMES: usize = 10_000;
 /// Answers the server may owe before the client is made to wait. More than the server ever holds back by itself.
@@ -273,6 +275,19 @@ impl<C> Session<C> {
             self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
             return Ok(Taken::Done);
         };
+        if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
+            if have < head.total && head.total <= BIND_VALUES {
+                return Ok(Taken::NotYet);
+            }
+            if let Err(refused) = self.judge_values(&prepared, head) {
+                self.stream_off(head.total);
+                self.note_refused(&refused, &prepared.text);
+                let mut out = BytesMut::new();
+                frontend::put_bind(&mut out, "", self.nonce.name());
+                self.refuse_extended(out, refused.complaint);
+                return Ok(Taken::Done);
+            }
+        }
         if self.portals.len() >= MAX_NAMES {
             return Err(End::Fatal(Box::new(Complaint::fatal(
                 "53400",
@@ -295,6 +310,23 @@ impl<C> Session<C> {
         self.pass(taken, &onward);
         self.client_stream = (head.total - have, onward);
         Ok(Taken::Done)
+    }
+
+    /// The values that name settings to be read.
+    fn judge_values(&self, prepared: &Prepared, head: Head) -> Result<(), Box<Refused>> {
+        let scope = &self.grant.scope;
+        let body = self.inbound.get(frame::HEADER..head.total).unwrap_or_default();
+        let values = frontend::bound(body).unwrap_or_default();
+        for parameter in prepared.permit().map(Permit::asks).unwrap_or_default() {
+            let value = usize::from(*parameter).checked_sub(1).and_then(|at| values.get(at));
+            let judged = match value {
+                Some(value) => judge::readable(*value, scope),
+                // The message is too long to be looked into, or the server would refuse it.
+                None => judge::readable(Some(b""), scope),
+            };
+            judged.map_err(|denial| Refused::by(*denial))?;
+        }
+        Ok(())
     }
 
     fn execute(&mut self, message: BytesMut) -> Result<(), End> {
@@ -401,15 +433,6 @@ impl<C> Session<C> {
             .decisions
             .borrow_mut()
             .judge(text, &self.grant.scope, self.view.snapshot())
-    }
-
-    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
-    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
-        if prepared.judged.version == self.view.snapshot().version {
-            prepared.judged.clone()
-        } else {
-            self.judge(&prepared.text)
-        }
     }
 
     /// The permit of one statement, names of the SQL level resolved.
@@ -519,7 +542,6 @@ impl<C> Session<C> {
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {
-        self.boundaries |= permit.class() == Class::Transaction;
         if permit.runs_foreign_code() {
             self.view.doubt();
         }
@@ -535,29 +557,6 @@ impl<C> Session<C> {
             Some(permit) => self.link.send(permit, message),
             None => self.link.send_own(message),
         }
-    }
-
-    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
-    fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
-                Expect::CloseStatement(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.prepared.get(name).cloned()
-    }
-
-    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
-                Expect::ClosePortal(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.portals.get(name).cloned()
     }
 }
 

@@ -144,8 +144,6 @@ pub struct Session<C> {
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
-    /// A transaction began or ended since the last ReadyForQuery.
-    boundaries: bool,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -241,7 +239,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             guard: guard::Guard::default(),
             parting: None,
             stop: None,
-            boundaries: false,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };
@@ -298,6 +295,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.reading = None;
             // A reader that panicked was caught and is a denial; one that was aborted means the process is ending.
             self.read_ahead = Some(Rc::new(judged.map_err(|_| End::UpstreamGone)?));
+            return Ok(());
+        }
+        if self.view_can_be_shared() {
+            // At once, not with this session's next statement: others may be waiting to see it.
+            self.waiting = true;
             return Ok(());
         }
         let Some((from_client, from_server)) = self.wait_in_time(over).await? else {

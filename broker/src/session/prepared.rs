@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::shape;
+use super::pending::Expect;
+use super::{Session, shape};
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
 use crate::sql::{self, Barrier, Class, Names, Snapshot, Statement, Unreadable};
@@ -175,6 +176,7 @@ fn is_plain(statement: &Statement) -> bool {
         statement.class,
         Class::Select | Class::Insert | Class::Update | Class::Delete
     ) && statement.settings.is_empty()
+        && statement.asks.is_empty()
         && statement.opaque.is_empty()
         && statement.barrier == Barrier::None
         && statement.names == Names::None
@@ -215,6 +217,40 @@ pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> (Judged
                 false,
             )
         }
+    }
+}
+
+impl<C> Session<C> {
+    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
+    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
+        if prepared.judged.version == self.view.snapshot().version {
+            prepared.judged.clone()
+        } else {
+            self.judge(&prepared.text)
+        }
+    }
+
+    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
+    pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
+                Expect::CloseStatement(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.prepared.get(name).cloned()
+    }
+
+    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
+                Expect::ClosePortal(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.portals.get(name).cloned()
     }
 }
 

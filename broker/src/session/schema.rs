@@ -17,8 +17,14 @@ use crate::wire::{backend, frontend};
 /// The name of the broker's own statement and portal while it reads the schema.
 const OWN: &str = "hoop_schema";
 
-/// The effective search path.
-const PATH: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
+/// What the judgement rests on and code of users can change: the effective search path and some settings. The server
+/// reports changed settings only with ReadyForQuery, and the path only from version 18 on.
+const GROUND: &str = "SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(true), \
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
+
+/// The answer to [`GROUND`].
+type Ground = (Vec<String>, String, String, String, String);
 
 /// What names resolve against.
 #[derive(Debug)]
@@ -31,17 +37,21 @@ pub struct View {
     behind: bool,
     /// Code of users ran that could have changed the search path without a word to anybody.
     doubted: bool,
+    /// The search path that sessions begin with. A session that has another one keeps its snapshot to itself.
+    path: Vec<String>,
 }
 
 impl View {
     /// The shared snapshot and its later versions.
     pub fn new(snapshot: Arc<Snapshot>, updates: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        let path = snapshot.search_path.clone();
         Self {
             snapshot,
             updates,
             private: false,
             behind: false,
             doubted: false,
+            path,
         }
     }
 
@@ -86,6 +96,7 @@ impl View {
         if !self.private && self.updates.has_changed().unwrap_or(false) {
             let newer = self.updates.borrow_and_update().clone();
             if let Some(newer) = newer {
+                self.path.clone_from(&newer.search_path);
                 self.snapshot = newer;
             }
         }
@@ -105,10 +116,15 @@ impl<C> Session<C> {
         behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
     }
 
+    /// True when a schema change of this session was committed and has not been read yet.
+    pub(super) fn view_can_be_shared(&self) -> bool {
+        self.view.behind && self.transaction == b'I' && !self.pipeline && self.pending.is_empty() && !self.guard.holds()
+    }
+
     /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
     /// follows is judged once the outcome is known.
     pub(super) fn commits(&mut self) {
-        if self.transaction != b'T' || self.boundaries {
+        if self.transaction != b'T' || self.block_ends {
             self.view.rolled_back();
         }
     }
@@ -129,7 +145,7 @@ impl<C> Session<C> {
             return Ok(());
         }
         if !self.view.behind {
-            return self.check_path().await;
+            return self.check_ground().await;
         }
         let began = Instant::now();
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
@@ -139,8 +155,7 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        self.view.doubted = false;
-        if self.transaction == b'I' && !self.pipeline {
+        if self.transaction == b'I' && !self.pipeline && self.view.snapshot.search_path == self.view.path {
             // Committed: everybody sees it.
             self.view.private = false;
             self.core
@@ -149,24 +164,34 @@ impl<C> Session<C> {
                 .publish(&self.link.target, self.view.snapshot.clone(), began);
             self.core.house.roles.moved(&self.link.target.name);
         }
-        Ok(())
+        self.check_ground().await
     }
 
-    /// Makes sure that names still resolve along the path they are judged by.
-    async fn check_path(&mut self) -> Result<(), End> {
+    /// Makes sure that what statements are judged by still holds after code of users ran.
+    async fn check_ground(&mut self) -> Result<(), End> {
         if !self.view.doubted {
             return Ok(());
         }
-        let path = match self.own_query(PATH).await? {
-            Ok(path) => path,
+        let text = match self.own_query(GROUND).await? {
+            Ok(text) => text,
             Err(error) => return self.not_read(&error),
         };
         self.view.doubted = false;
-        if serde_json::from_str::<Vec<String>>(&path).ok().as_ref() == Some(&self.view.snapshot.search_path) {
+        let (path, strings, encoding, rows, read_only): Ground =
+            serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
+        let reads = self.grant.scope.limits.read_only.is_some();
+        let changed = [
+            ("search_path", path != self.view.snapshot.search_path),
+            ("standard_conforming_strings", strings != "on"),
+            ("client_encoding", encoding != "UTF8"),
+            ("row_security", rows != "on"),
+            ("transaction_read_only", reads && read_only != "on"),
+        ];
+        let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
             return Ok(());
-        }
-        let text = "the session's search_path changed, so statements can no longer be judged";
-        let hint = "a function or type of the database set it: it must restore what it changes (SET search_path in its definition)";
+        };
+        let text = format!("the session's {name} changed, so statements can no longer be judged");
+        let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
         Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
     }
 

@@ -47,6 +47,7 @@ impl<C> Session<C> {
                 // Nobody else's statement may run while the session is its owner.
                 Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
+                    moved |= permit.runs_foreign_code();
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,

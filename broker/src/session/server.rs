@@ -246,7 +246,6 @@ impl<C> Session<C> {
         self.transaction = status;
         self.wardrobe.executed = self.pending.iter().any(|expect| matches!(expect, Expect::Execute(_)));
         self.block_ends &= !self.pending.is_empty();
-        self.boundaries = false;
         self.server_skips = false;
         self.pipeline = self
             .pending

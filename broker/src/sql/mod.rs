@@ -119,6 +119,8 @@ pub struct Statement {
     pub functions: Vec<FunctionName>,
     /// Every setting it changes or, under `show`, reads.
     pub settings: Vec<Setting>,
+    /// Parameters (`$1` is 1) whose values name settings that are read: the values are judged when they are bound.
+    pub asks: Vec<u16>,
     /// Parts that were not lowered on purpose, in words for the author. Not empty means denied.
     pub opaque: Vec<String>,
     /// What it does to data or rights.
@@ -127,13 +129,15 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
+    /// It writes to a foreign table: the server does not count these rows.
+    pub remote: bool,
     /// What it reaches through views.
     pub implied: Vec<Implied>,
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
-    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
-    pub unbounded: Vec<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.

@@ -25,7 +25,9 @@ pub enum Bound {
 /// The bound of a setting that may be changed; `None` when it may not.
 pub fn bound(name: &str) -> Option<Bound> {
     Some(match name {
-        "bytea_output"
+        // Who the job is stands in the ledger, with the server's own process id.
+        "application_name"
+        | "bytea_output"
         | "datestyle"
         | "default_transaction_deferrable"
         | "default_transaction_isolation"
@@ -37,10 +39,10 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "transaction_deferrable"
         | "transaction_isolation"
         | "xmloption" => Bound::Any,
-        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
-        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         // Under `read-only` only those that keep it on are allowed.
         "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
@@ -57,7 +59,6 @@ pub fn bound(name: &str) -> Option<Bound> {
 
 /// Settings that may be read besides those that may be changed.
 const READABLE: &[&str] = &[
-    "application_name",
     "block_size",
     "constraint_exclusion",
     "default_table_access_method",
@@ -85,6 +86,56 @@ const READABLE: &[&str] = &[
 /// True when a setting may be read.
 pub fn readable(name: &str) -> bool {
     READABLE.contains(&name) || bound(name).is_some()
+}
+
+/// A list of names as PostgreSQL reads it in `search_path` (split by `,`) or in a relation's text (split by `.`):
+/// folded to lower case unless quoted. `None` when it is not one.
+pub fn names(text: &str, separator: char) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Some(names);
+    }
+    loop {
+        let name = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut name = String::new();
+                let mut letters = quoted.char_indices();
+                loop {
+                    let (at, letter) = letters.next()?;
+                    if letter != '"' {
+                        name.push(letter);
+                        continue;
+                    }
+                    rest = quoted.get(at + 1..)?;
+                    match rest.strip_prefix('"') {
+                        Some(_) => {
+                            letters.next();
+                            name.push('"');
+                        }
+                        None => break,
+                    }
+                }
+                name
+            }
+            None => {
+                let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$');
+                let end = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
+                let (name, after) = rest.split_at_checked(end)?;
+                if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit() || letter == '$') {
+                    return None;
+                }
+                rest = after;
+                name.to_ascii_lowercase()
+            }
+        };
+        names.push(name);
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return Some(names);
+        }
+        rest = rest.strip_prefix(separator)?.trim_start();
+    }
 }
 
 /// A time as PostgreSQL reads it: a number of milliseconds, or a number with a unit.
@@ -170,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_names_are_read_as_postgresql_reads_them() {
+        let list = |text| names(text, ',');
+        assert_eq!(list(""), Some(Vec::new()));
+        assert_eq!(list("app, PUBLIC"), Some(vec!["app".to_owned(), "public".to_owned()]));
+        assert_eq!(
+            list("\"$user\", \"A\"\"b, c\""),
+            Some(vec!["$user".to_owned(), "A\"b, c".to_owned()])
+        );
+        assert_eq!(list("\"\""), Some(vec![String::new()]));
+        for odd in ["a,", ",a", "a b", "\"a", "a;b", "1a", "a.b", "é"] {
+            assert_eq!(list(odd), None, "{odd}");
+        }
+        assert_eq!(names("app.\"T\"", '.'), Some(vec!["app".to_owned(), "T".to_owned()]));
+        assert_eq!(names("16384", '.'), None);
+    }
+
+    #[test]
     fn a_scope_s_timeout_can_be_lowered_but_not_raised_or_switched_off() {
         let limit = Some(Duration::from_secs(60));
         assert!(Bound::Limited.admits("5s", limit));
@@ -193,7 +261,6 @@ mod tests {
             "backslash_quote",
             "log_statement",
             "debug_print_parse",
-            "application_name",
             "session_preload_libraries",
             "local_preload_libraries",
             "temp_tablespaces",

@@ -163,20 +163,6 @@ impl Snapshot {
         self.search_path.iter().find_map(|schema| self.relation(schema, name))
     }
 
-    /// The partitions and inheritance children of a relation.
-    pub fn children<'s>(&'s self, parent: &'s Relation) -> impl Iterator<Item = &'s Relation> {
-        self.relations
-            .values()
-            .flat_map(BTreeMap::values)
-            .filter(|child| child.kind != RelationKind::Index)
-            .filter(|child| {
-                child
-                    .parents
-                    .iter()
-                    .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-            })
-    }
-
     /// The schema of the function an unqualified `name` means. PostgreSQL chooses by argument types across the whole
     /// path; a name that lives in several schemas of the path is ambiguous to us, and all of them are returned.
     pub fn resolve_function(&self, name: &str) -> Vec<&str> {

@@ -19,6 +19,7 @@ pub(in crate::sql) mod names;
 mod objects;
 mod scope;
 mod select;
+mod sequences;
 mod session;
 mod statement;
 mod types;
@@ -92,6 +93,7 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
+    remote: bool,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -102,8 +104,14 @@ struct Walk<'a> {
     reads: Vec<&'a Relation>,
     /// What can fail, and where.
     noise: attached::Noise,
+    /// Partitions and inheritance children by their parents, once somebody asked.
+    children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// What is left of [`EFFORT`].
     effort: usize,
+    /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
+    pinned: Option<String>,
+    /// Parameters that name settings.
+    asks: Vec<u16>,
 }
 
 impl<'a> Walk<'a> {
@@ -119,12 +127,16 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
+            remote: false,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
             noise: attached::Noise::default(),
+            children: None,
             effort: EFFORT,
+            pinned: None,
+            asks: Vec::new(),
         }
     }
 
@@ -146,13 +158,15 @@ impl<'a> Walk<'a> {
             touches,
             functions: self.functions.into_iter().collect(),
             settings: self.settings,
+            asks: self.asks,
             opaque: self.opaque,
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            unbounded: self.unbounded,
+            remote: self.remote,
             implied,
             reaches,
-            unbounded: self.unbounded,
         }
     }
 
@@ -217,12 +231,21 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
+    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    fn asks_anything(&mut self) {
+        if !std::mem::take(&mut self.asks).is_empty() {
+            self.calls("pg_catalog", "current_setting");
+        }
+    }
+
     /// Records a setting; a value of `None` is RESET, DEFAULT or a read.
     fn setting(&mut self, name: &str, value: Option<String>) {
-        self.settings.push(Setting {
-            name: name.to_ascii_lowercase(),
-            value,
-        });
+        let name = name.to_ascii_lowercase();
+        // SHOW and current_setting change nothing.
+        if name == "search_path" && (value.is_some() || self.class == Class::Set) {
+            self.barrier = Barrier::Schema;
+        }
+        self.settings.push(Setting { name, value });
     }
 }
 
