@@ -1,6 +1,7 @@
 //! The schema as this session sees it: the shared snapshot, or its own while it has uncommitted changes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,6 +151,7 @@ impl<C> Session<C> {
         if !self.view.behind {
             return self.check_ground().await;
         }
+        let began = Instant::now();
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
             Err(error) => return self.not_read(&error),
@@ -165,7 +167,7 @@ impl<C> Session<C> {
         if self.transaction == b'I' && !self.pipeline && shared.search_path == self.view.path {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            self.core.house.catalogs.publish(&self.link.target, shared);
+            self.core.house.catalogs.publish(&self.link.target, shared, began);
             self.core.house.roles.moved(&self.link.target.name);
         }
         self.check_ground().await

@@ -166,8 +166,7 @@ impl<C> Session<C> {
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
-        self.wardrobe.use_hat();
-        self.wardrobe.executed = true;
+        self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
