@@ -202,6 +202,8 @@ impl<C> Session<C> {
                 _ => {}
             }
         }
+        // The end of a COPY that has just been answered: whoever waits for all answers would wait for it for ever.
+        self.drop_copy_ends();
         self.transaction = status;
         self.server_skips = false;
         self.pipeline = self
