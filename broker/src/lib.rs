@@ -20,8 +20,10 @@ pub mod decide;
 pub mod catalog;
 pub mod issuer;
 pub mod record;
+pub mod role;
 pub mod secrets;
 pub mod store;
+pub mod survey;
 pub mod upstream;
 // floor 4: lives
 pub mod grant;

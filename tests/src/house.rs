@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::future::BoxFuture;
 use hoop::base::clock::Clock;
 use hoop::demo::certs::Authority;
 use hoop::demo::cluster::{Cluster, free_port};
@@ -39,7 +40,14 @@ pub struct Plan {
     pub tls: bool,
     /// A wrapper in front of the broker's command line, such as `strace`.
     pub wrapper: Vec<String>,
+    /// `role` or `shared`.
+    pub enforcement: &'static str,
+    /// Further entries under `databases:`, given the server's port.
+    pub databases: Databases,
 }
+
+/// Makes entries of `databases:`, indented by two spaces, for the server's port.
+pub type Databases = Box<dyn FnOnce(u16) -> BoxFuture<'static, Result<String>> + Send>;
 
 impl Default for Plan {
     fn default() -> Self {
@@ -51,6 +59,8 @@ impl Default for Plan {
             settings: vec![("log_statement", "all"), ("log_line_prefix", "%p %a ")],
             tls: true,
             wrapper: Vec::new(),
+            enforcement: "shared",
+            databases: Box::new(|_| Box::pin(async { Ok(String::new()) })),
         }
     }
 }
@@ -218,15 +228,17 @@ databases:
     database: shop
     tls: {{ mode: verify-full, ca: "file:{ca}" }}
     login: {{ user: {LOGIN}, password: "env:SHOP_PASSWORD" }}
-    enforcement: shared
-repositories:
+    enforcement: {enforcement}
+{databases}repositories:
   - {{ id: "github:260064828", name: acme/orders, policy: directory, ceiling: team }}
   - {{ id: "gitlab:42", name: acme/orders, policy: directory, ceiling: team }}
 {extra}"#,
+            enforcement = plan.enforcement,
             state = house.path("state").display(),
             policies = house.path("policies").display(),
             issuers = plan.issuers.unwrap_or(issuers),
             pg = house.cluster.port(),
+            databases = (plan.databases)(house.cluster.port()).await?,
             ca = house.path("ca.pem").display(),
             extra = if plan.extra.is_empty() {
                 include_str!("../fixtures/ceilings.yaml")

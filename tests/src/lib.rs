@@ -3,10 +3,12 @@
 pub mod bench;
 pub mod client;
 pub mod command;
+pub mod corpus;
 pub mod hostile;
 pub mod house;
 pub mod prove;
 pub mod raw;
+pub mod roles;
 pub mod source;
 
 pub use house::{Grant, House, Plan};

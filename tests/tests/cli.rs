@@ -176,6 +176,83 @@ async fn a_signal_while_the_answer_is_awaited_leaves_no_grant() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn run_waits_for_a_broker_that_is_away() -> Result<()> {
+    let mut house = House::start().await?;
+    house.kill_broker();
+    let child = job(&house, &["run", "--scope", "read", "--", "sh", "-c", "echo done"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    house.start_broker().await?;
+    let output = child.wait_with_output()?;
+    let complaints = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(0), "{complaints}");
+    assert_eq!(String::from_utf8(output.stdout)?, "done\n");
+    assert!(
+        complaints.contains("broker-unreachable") && complaints.contains("trying again in"),
+        "{complaints}"
+    );
+    // A denial is not tried again, and neither is anything with --wait 0.
+    let denied = said(&mut job(&house, &["run", "--scope", "nothing", "--", "true"]))?;
+    assert!(
+        denied.code == Some(1) && !denied.err.contains("trying again"),
+        "{}",
+        denied.err
+    );
+    house.kill_broker();
+    let impatient = said(&mut job(
+        &house,
+        &["run", "--wait", "0", "--scope", "read", "--", "true"],
+    ))?;
+    assert!(
+        impatient.code == Some(1)
+            && impatient.err.contains("given up after 1 tries")
+            && !impatient.err.contains("trying again"),
+        "{}",
+        impatient.err
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_one_token_runs_two_commands() -> Result<()> {
+    let house = House::start().await?;
+    let token = house.gitlab.gitlab(&json!({}))?;
+    let folder = house.path("tmp");
+    fs::create_dir(&folder)?;
+    let run = |temporary: &Path| {
+        let mut command = job(
+            &house,
+            &["run", "--scope", "migrate", "--", "sh", "-c", "$PSQL -XAtc 'SELECT 1'"],
+        );
+        command
+            .env_remove("ACTIONS_ID_TOKEN_REQUEST_URL")
+            .env("HOOP_ID_TOKEN", &token)
+            .env("TMPDIR", temporary);
+        said(&mut command)
+    };
+    for _ in 0..2 {
+        let ran = run(&folder)?;
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "1\n"), "{}", ran.err);
+    }
+    // Somebody who has found the token, but not the key beside it.
+    let elsewhere = house.path("elsewhere");
+    fs::create_dir(&elsewhere)?;
+    let stolen = run(&elsewhere)?;
+    assert!(
+        stolen.code == Some(1) && stolen.err.contains("token-reused"),
+        "{}",
+        stolen.err
+    );
+    for entry in fs::read_dir(&folder)? {
+        assert_eq!(entry?.metadata()?.permissions().mode() & 0o777, 0o600);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn open_and_close_share_a_private_file() -> Result<()> {
     let house = House::start().await?;
     let state = house.path("endpoint.json").display().to_string();
@@ -329,7 +406,7 @@ async fn whoami_and_explain_tell_the_same_story() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named() -> Result<()> {
     let house = House::start().await?;
-    let asked = ["run", "--scope", "read", "--", "true"];
+    let asked = ["run", "--wait", "0", "--scope", "read", "--", "true"];
     let mut nobody = job(&house, &asked);
     let gone = said(nobody.env("HOOP_BROKER_URL", "https://127.0.0.1:1"))?;
     assert_eq!(gone.code, Some(1));

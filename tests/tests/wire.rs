@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tests::raw::{Raw, endpoint, field, keys, packet, query, served, tags};
+use tests::raw::{Raw, endpoint, field, frame, keys, packet, query, served, tags};
 use tests::{House, Plan, client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -261,6 +261,58 @@ async fn start_up_keys() -> Result<()> {
             answer[1].1.escape_ascii()
         );
     }
+    start_up_settings_are_defaults(&house, &grant).await
+}
+
+/// As with the server itself, what RESET and DISCARD go back to is what the client started with; the next session of
+/// the grant starts with its own.
+async fn start_up_settings_are_defaults(house: &House, grant: &tests::Grant) -> Result<()> {
+    let shown = async |peer: &mut Raw| -> Result<Vec<u8>> {
+        peer.send(&query("SHOW statement_timeout")).await?;
+        Ok(peer.until_ready(1).await?[1].1.clone())
+    };
+    let mut peer = endpoint(house, grant, &[("statement_timeout", "7s")]).await?;
+    for sql in ["SET statement_timeout = '3s'", "RESET statement_timeout"] {
+        peer.send(&query(sql)).await?;
+        assert_eq!(tags(&peer.until_ready(1).await?), "CZ", "{sql}");
+    }
+    assert!(shown(&mut peer).await?.ends_with(b"7s"));
+    peer.send(&frame('X', b"")).await?;
+    for wanted in ["10min", "7s"] {
+        let keys: &[(&str, &str)] = if wanted == "7s" {
+            &[("statement_timeout", "7s")]
+        } else {
+            &[]
+        };
+        let mut next = endpoint(house, grant, keys).await?;
+        assert!(shown(&mut next).await?.ends_with(wanted.as_bytes()), "{wanted}");
+        next.send(&frame('X', b"")).await?;
+    }
+    // What only the server can judge: it says no, and the client is told what and why.
+    let error = endpoint(house, grant, &[("DateStyle", "nonsense")]).await.err();
+    let text = error.context("a nonsensical DateStyle let in")?.to_string();
+    assert!(text.contains("C22023") && text.contains("DateStyle"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_shut_out_the_guesser_and_nobody_else() -> Result<()> {
+    let house = House::start().await?;
+    let (grant, other) = (house.grant("migrate").await?, house.grant("migrate").await?);
+    for _ in 0..10 {
+        let (_, _, error) = guess(&house, &grant.user()).await?;
+        assert!(error.contains("C28P01"), "{error}");
+        // Who does it right is not counted.
+        served(&house, &grant).await?;
+    }
+    let (_, _, error) = guess(&house, &grant.user()).await?;
+    assert!(error.contains("C28P01"), "{error}");
+    let error = endpoint(&house, &grant, &[]).await.err().context("let in")?.to_string();
+    assert!(
+        error.contains("C53300") && error.contains("too many failed logins"),
+        "{error}"
+    );
+    served(&house, &other).await?;
     Ok(())
 }
 

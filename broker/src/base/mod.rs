@@ -4,4 +4,5 @@ pub mod clock;
 pub mod fault;
 pub mod id;
 pub mod pattern;
+pub mod rate;
 pub mod secret;

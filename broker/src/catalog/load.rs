@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::sql::snapshot::Attached;
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -22,13 +23,15 @@ pub fn query(part: Part) -> &'static str {
     match part {
         Part::System => concat!(
             "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
-            "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])) ",
+            "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
+            include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
         Part::User => concat!(
             "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
-            "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%') ",
+            "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%'), ",
+            include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
     }
@@ -54,6 +57,8 @@ struct Row {
     columns: Vec<String>,
     owner: Option<(String, String)>,
     parents: Vec<(String, String)>,
+    #[serde(default)]
+    attached: Option<Attached>,
 }
 
 /// Reads the system part into a snapshot without user relations.
@@ -118,6 +123,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                 columns: row.columns,
                 owner_table: row.owner,
                 parents: row.parents,
+                attached: row.attached.unwrap_or_default(),
             },
         );
     }

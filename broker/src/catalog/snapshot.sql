@@ -23,9 +23,11 @@ SELECT pg_catalog.json_build_object(
         FROM pg_catalog.pg_inherits h
         JOIN pg_catalog.pg_class pc ON pc.oid OPERATOR(pg_catalog.=) h.inhparent
         JOIN pg_catalog.pg_namespace pn ON pn.oid OPERATOR(pg_catalog.=) pc.relnamespace
-        WHERE h.inhrelid OPERATOR(pg_catalog.=) c.oid AND c.relkind OPERATOR(pg_catalog.<>) ALL (ARRAY['i', 'I']::pg_catalog."char"[])), '[]'::pg_catalog.json)
+        WHERE h.inhrelid OPERATOR(pg_catalog.=) c.oid AND c.relkind OPERATOR(pg_catalog.<>) ALL (ARRAY['i', 'I']::pg_catalog."char"[])), '[]'::pg_catalog.json),
+      'attached', x.document
     ) ORDER BY c.oid)
-    FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace), '[]'::pg_catalog.json),
+    FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    LEFT JOIN attached x ON x.oid OPERATOR(pg_catalog.=) c.oid), '[]'::pg_catalog.json),
   'functions', COALESCE((
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(f.proname, f.nspname) ORDER BY f.proname, f.nspname)
     FROM (SELECT DISTINCT p.proname, n.nspname FROM pg_catalog.pg_proc p JOIN n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace) f), '[]'::pg_catalog.json),

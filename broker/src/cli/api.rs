@@ -36,6 +36,8 @@ pub struct Problem {
     pub status: u16,
     /// The problem document.
     pub document: Value,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
 }
 
 impl Problem {
@@ -78,6 +80,8 @@ pub struct Ask<'a> {
     pub ttl: Option<&'a str>,
     /// Why.
     pub reason: Option<&'a str>,
+    /// The member that carries the proof key of a token that may be used again.
+    pub proof: Option<&'a (&'static str, String)>,
 }
 
 /// A name for a request for a grant.
@@ -94,6 +98,15 @@ pub struct Minted {
     pub endpoint: EndpointPart,
     /// What revokes it.
     pub revoke_token: String,
+    /// Who enforces its scope.
+    pub enforcement: Option<EnforcementPart>,
+}
+
+/// The `enforcement` member.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EnforcementPart {
+    /// What is to be known where it is not everybody who could.
+    pub caveat: Option<String>,
 }
 
 /// The `grant` member.
@@ -173,7 +186,8 @@ impl Api {
     pub async fn open(&self, token: &Secret, key: &str, ask: &Ask<'_>) -> Result<Minted> {
         let mut body = json!({ "scope": ask.scope });
         if let Some(object) = body.as_object_mut() {
-            for (key, value) in [("ttl", ask.ttl), ("reason", ask.reason)] {
+            let proof = ask.proof.map(|(name, value)| (*name, Some(value.as_str())));
+            for (key, value) in [("ttl", ask.ttl), ("reason", ask.reason)].into_iter().chain(proof) {
                 if let Some(value) = value {
                     object.insert(key.to_owned(), Value::from(value));
                 }
@@ -226,6 +240,11 @@ impl Api {
             .await
             .with_context(|| format!("broker-unreachable: no answer from {}", self.base))?;
         let status = answer.status();
+        let seconds = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok());
+        let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let text = answer
             .text()
             .await
@@ -237,6 +256,7 @@ impl Api {
         Err(Problem {
             status: status.as_u16(),
             document,
+            retry_after,
         }
         .into())
     }

@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
@@ -20,6 +21,8 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 use super::api::{self, Api, Ask, BrokerArgs, Minted, Problem};
 use super::out::Out;
+use super::proof::Proof;
+use super::retry::retrying;
 use super::token::TokenArgs;
 
 /// The file with what to trust, beside the job.
@@ -44,6 +47,9 @@ pub struct AskArgs {
     /// Why, for the record.
     #[arg(long)]
     reason: Option<String>,
+    /// How long to try while the broker is unreachable or busy; 0 tries once.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    wait: u64,
 }
 
 /// `hoop-db run`.
@@ -124,20 +130,27 @@ struct Kept {
 
 impl AskArgs {
     /// Asks for the grant. When the answer is lost, or a signal comes before it, what was asked for is ended.
-    async fn open(&self, signals: &mut Signals) -> Result<(Api, Minted)> {
+    async fn open(&self, signals: &mut Signals, out: &mut Out) -> Result<(Api, Minted)> {
         let api = Api::new(&self.broker)?;
-        let (key, sent) = (api::request_key()?, Cell::new(false));
-        let asked = async {
+        let (key, sent) = (api::request_key()?, Cell::new(0));
+        let asked = retrying(Duration::from_secs(self.wait), out, async |tries| {
             let audience = audience(&api, self.audience.as_deref()).await?;
+            // A fresh token for every try, where there is one: a try whose answer was lost may have used the last.
             let token = self.token.token(audience.as_deref()).await?;
+            let proof = if self.token.fresh_each_time() {
+                None
+            } else {
+                Some(Proof::of(&token, &std::env::temp_dir())?.member(tries))
+            };
             let ask = Ask {
                 scope: &self.scope,
                 ttl: self.ttl.as_deref(),
                 reason: self.reason.as_deref(),
+                proof: proof.as_ref(),
             };
-            sent.set(true);
+            sent.set(tries + 1);
             api.open(&token, &key, &ask).await
-        };
+        });
         let answer = tokio::select! {
             answer = asked => answer,
             signal = signals.next() => Err(anyhow::anyhow!("ended by {signal} before the endpoint was there")),
@@ -145,8 +158,11 @@ impl AskArgs {
         match answer {
             Ok(minted) => Ok((api, minted)),
             Err(error) => {
-                // A refusal made no grant. After anything else there may be one that nobody would revoke.
-                if sent.get() && error.downcast_ref::<Problem>().is_none() {
+                // A refusal of the only try made no grant. After anything else there may be one that nobody would revoke.
+                let refused = error
+                    .downcast_ref::<Problem>()
+                    .is_some_and(|problem| problem.status < 500);
+                if sent.get() > 0 && !(refused && sent.get() == 1) {
                     let _none_or_expires = api.abandon(&key).await;
                 }
                 Err(error)
@@ -193,7 +209,10 @@ async fn audience(api: &Api, given: Option<&str>) -> Result<Option<String>> {
 pub async fn run(args: RunArgs, out: &mut Out) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let directory = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
-    let (api, minted) = args.ask.open(&mut signals).await?;
+    let (api, minted) = args.ask.open(&mut signals, out).await?;
+    if let Some(caveat) = minted.enforcement.as_ref().and_then(|part| part.caveat.as_ref()) {
+        out.note(caveat);
+    }
     let status = match environment(&minted, directory.path()) {
         Ok(environment) => supervise(&args, &environment, &mut signals).await,
         Err(error) => Err(error),
@@ -281,7 +300,7 @@ pub async fn open(args: OpenArgs, out: &mut Out) -> Result<ExitCode> {
         );
     }
     let directory: TempDir = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
-    let (api, minted) = args.ask.open(&mut Signals::catch()?).await?;
+    let (api, minted) = args.ask.open(&mut Signals::catch()?, out).await?;
     let kept = Kept {
         grant: minted.grant.id.clone(),
         revoke_token: minted.revoke_token.clone(),
@@ -367,6 +386,7 @@ pub async fn whoami(args: WhoamiArgs, out: &mut Out) -> Result<ExitCode> {
                 scope: "whoami?",
                 ttl: None,
                 reason: None,
+                proof: None,
             },
         )
         .await

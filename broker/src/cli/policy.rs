@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -14,8 +15,10 @@ use super::out::{Out, Tone};
 use crate::base::clock::Clock;
 use crate::catalog::{self, Catalogs};
 use crate::claims::{self, Claims, Payload, Source};
+use crate::decide::admit::{self, Refusal};
 use crate::decide::explain::explain;
 use crate::decide::{Decision, judge};
+use crate::policy::Scope;
 use crate::policy::compile::{self, Bounds};
 use crate::policy::diagnostic::{self, Diagnostic};
 use crate::policy::nearest::did_you_mean;
@@ -47,18 +50,9 @@ pub enum PolicyCommand {
     },
     /// Explain, line by line, why a job gets a scope or not; with --sql also what becomes of statements.
     Explain {
-        /// The operator's file; its policies directory is read.
-        #[arg(long, value_name = "PATH", default_value = "broker.yaml")]
-        operator: PathBuf,
-        /// The policies directory, when it is not the one the operator's file names.
-        #[arg(long, value_name = "PATH")]
-        policies: Option<PathBuf>,
-        /// A JSON file with the claims of the job's token: what `hoop-db whoami --json` prints in that job.
-        #[arg(long, value_name = "PATH")]
-        claims: PathBuf,
-        /// The scope.
-        #[arg(long)]
-        scope: String,
+        /// The job.
+        #[command(flatten)]
+        job: JobArgs,
         /// SQL to judge, against a schema snapshot.
         #[arg(long, requires = "snapshot")]
         sql: Option<String>,
@@ -87,6 +81,42 @@ pub enum PolicyCommand {
     },
 }
 
+/// A job and the scope it asks for, without a broker.
+#[derive(Debug, clap::Args)]
+pub struct JobArgs {
+    /// The operator's file; its policies directory is read.
+    #[arg(long, value_name = "PATH", default_value = "broker.yaml")]
+    operator: PathBuf,
+    /// The policies directory, when it is not the one the operator's file names.
+    #[arg(long, value_name = "PATH")]
+    policies: Option<PathBuf>,
+    /// A JSON file with the claims of the job's token: what `hoop-db whoami --json` prints in that job.
+    #[arg(long, value_name = "PATH")]
+    claims: PathBuf,
+    /// The scope.
+    #[arg(long)]
+    scope: String,
+}
+
+impl JobArgs {
+    /// The scope, and whether the job would be admitted to it.
+    pub fn scope(&self) -> Result<(Arc<Scope>, Result<(), Refusal>)> {
+        let (claims, policies) = self.read()?;
+        let (_, scope) = admit::find_scope(&claims, &self.scope, &policies).map_err(|refusal| told(&refusal))?;
+        let admitted = admit::admit(&claims, &self.scope, &policies).map(|_| ());
+        Ok((Arc::clone(scope), admitted))
+    }
+
+    fn read(&self) -> Result<(Claims, Policies)> {
+        let claims = job_claims(&read(&self.claims)?, &self.operator)?;
+        Ok((claims, load(&self.operator, self.policies.as_deref())?))
+    }
+}
+
+fn told(refusal: &Refusal) -> anyhow::Error {
+    anyhow::anyhow!("{refusal}; {}", refusal.fix)
+}
+
 /// How findings are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -107,17 +137,10 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             repository,
             format,
         } => check(&file, operator.as_deref().zip(repository.as_deref()), format, out),
-        PolicyCommand::Explain {
-            operator,
-            policies,
-            claims,
-            scope,
-            sql,
-            snapshot,
-        } => {
-            let claims = job_claims(&read(&claims)?, &operator)?;
-            let policies = load(&operator, policies.as_deref())?;
-            explain_job(&claims, &scope, &policies, sql.as_deref().zip(snapshot.as_deref()), out)
+        PolicyCommand::Explain { job, sql, snapshot } => {
+            let (claims, policies) = job.read()?;
+            let sql = sql.as_deref().zip(snapshot.as_deref());
+            explain_job(&claims, &job.scope, &policies, sql, out)
         }
         PolicyCommand::Presets { name, json } => show_presets(name.as_deref(), json, out),
         PolicyCommand::Schema => {
@@ -277,19 +300,23 @@ fn explain_job(
     out.line(explanation.to_string().trim_end())?;
     let mut good = explanation.admitted;
     out.line(if good { "\nadmitted" } else { "\nnot admitted" })?;
-    if let Some((sql, snapshot)) = sql {
-        let (system, user): (String, String) =
-            serde_json::from_str(&read(snapshot)?).context("the snapshot is not one of `hoop-db policy snapshot`")?;
-        let snapshot = catalog::read_system(&system)
-            .and_then(|base| catalog::read_user(&base, &user))
-            .map_err(anyhow::Error::msg)?;
-        let (_, scope) = crate::decide::admit::find_scope(claims, scope, policies).map_err(anyhow::Error::new)?;
-        good &= explain_sql(sql, &snapshot, scope, out)?;
+    if let Some((sql, path)) = sql {
+        let (_, scope) = admit::find_scope(claims, scope, policies).map_err(anyhow::Error::new)?;
+        good &= explain_sql(sql, &snapshot(path)?, scope, out)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn explain_sql(text: &str, snapshot: &Snapshot, scope: &crate::policy::Scope, out: &mut Out) -> Result<bool> {
+/// A schema as `hoop-db policy snapshot` printed it.
+pub fn snapshot(path: &Path) -> Result<Snapshot> {
+    let (system, user): (String, String) =
+        serde_json::from_str(&read(path)?).context("the snapshot is not one of `hoop-db policy snapshot`")?;
+    catalog::read_system(&system)
+        .and_then(|base| catalog::read_user(&base, &user))
+        .map_err(anyhow::Error::msg)
+}
+
+fn explain_sql(text: &str, snapshot: &Snapshot, scope: &Scope, out: &mut Out) -> Result<bool> {
     let statements = match sql::read(text, snapshot) {
         Ok(statements) => statements,
         Err(unreadable) => {

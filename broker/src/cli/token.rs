@@ -20,6 +20,13 @@ pub struct TokenArgs {
 }
 
 impl TokenArgs {
+    /// Whether every request gets a token of its own, as on GitHub; elsewhere a job has one.
+    pub fn fresh_each_time(&self) -> bool {
+        self.token_file.is_none()
+            && self.token_env.is_none()
+            && std::env::var_os("ACTIONS_ID_TOKEN_REQUEST_URL").is_some()
+    }
+
     /// The token, freshly asked for where the CI allows it.
     pub async fn token(&self, audience: Option<&str>) -> Result<Secret> {
         if let Some(path) = &self.token_file {

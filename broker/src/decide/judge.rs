@@ -4,21 +4,27 @@
 //! covered by a rule of the scope *and* by a rule of the operator's ceiling and by no `never`, and every function it
 //! calls is safe or named by both.
 
+use std::sync::Arc;
+
 use super::reason::{self, Gap};
-use super::{Decision, Denial, Permit};
-use crate::policy::{Origin, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Kind, Setting, Statement, Touch, Unreadable, functions, settings};
+use super::{Decision, Denial, Permit, limit};
+use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
+use crate::sql::{
+    Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+};
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
 pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
-    match allowed(statement, scope) {
-        Ok(rules) => Decision::Allow(Permit {
+    match allowed(statement, scope).and_then(|rules| Ok((rules, owner(statement, scope)?))) {
+        Ok((rules, owner)) => Decision::Allow(Permit {
             class: statement.class,
             effect: statement.effect,
             barrier: statement.barrier,
             names: statement.names.clone(),
+            foreign: statement.functions.iter().any(|function| !is_safe(function)),
             asks: statement.asks.clone().into(),
             rules: rules.into(),
+            owner,
         }),
         Err(denial) => Decision::Deny(*denial),
     }
@@ -61,9 +67,21 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     if !statement.opaque.is_empty() {
         return Err(reason::opaque(statement, scope));
     }
+    if let Some(denial) = limit::writing(statement, scope) {
+        return Err(denial);
+    }
     let mut rules = Vec::new();
     for touch in &statement.touches {
         covered(touch, scope, &mut rules)?;
+    }
+    if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
+        let never = scope.never.iter().find(|never| never.covers(schema, name))?;
+        Some(((schema, name), never))
+    }) {
+        return Err(reason::reaches_never(statement, relation, never, scope));
+    }
+    for implied in &statement.implied {
+        behind(implied, scope, &mut rules)?;
     }
     for function in &statement.functions {
         callable(function, scope, &mut rules)?;
@@ -72,7 +90,9 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    Ok(rules)
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::remote(statement, scope))
+        .map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -97,6 +117,47 @@ fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), 
     match cover(touch, &scope.ceiling) {
         Ok(_) => Ok(()),
         Err(gap) => Err(reason::ceiling(touch, &gap, scope)),
+    }
+}
+
+/// What stands behind a view: no `never`; then covered because a rule names the view itself, or like anything else. The
+/// operator's ceiling is asked in the same way.
+fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    let Implied {
+        class,
+        reached,
+        views,
+        leaks,
+    } = implied;
+    let named = |granted: &[Rule]| {
+        let names = |schema: &str, name: &str| {
+            granted.iter().any(|rule| {
+                let covers = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
+                rule.classes.contains(class) && rule.tables.iter().any(covers)
+            })
+        };
+        !leaks && views.iter().any(|(schema, name)| names(schema, name))
+    };
+    match reached {
+        Reached::Touch(touch) => {
+            if let Some(never) = scope
+                .never
+                .iter()
+                .find(|never| never.covers(&touch.schema, &touch.name))
+            {
+                return Err(reason::never(touch, never, scope));
+            }
+            if !named(&scope.can) {
+                let gap = cover(touch, &scope.can).err();
+                gap.map_or(Ok(()), |gap| Err(reason::behind_view(implied, touch, &gap, scope)))?;
+            }
+            match cover(touch, &scope.ceiling) {
+                Err(gap) if !named(&scope.ceiling) => Err(reason::ceiling(touch, &gap, scope)),
+                _ => Ok(()),
+            }
+        }
+        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
+        Reached::Call(function) => callable(function, scope, rules),
     }
 }
 
@@ -138,10 +199,51 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
     Ok(used)
 }
 
+/// The owner that DDL runs as: one that every touch which needs an owner is given, by a rule of the scope and by one of
+/// the ceiling. What only wraps or prepares DDL runs as nobody else.
+fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<Denial>> {
+    let runs = words::needs_owner(statement.class) || matches!(statement.class, Class::Select | Class::Explain);
+    let mut common: Option<Vec<Arc<str>>> = None;
+    let touches = statement
+        .touches
+        .iter()
+        .filter(|touch| runs && words::needs_owner(touch.class));
+    for touch in touches {
+        let (wanted, granted) = (owners(touch, &scope.can), owners(touch, &scope.ceiling));
+        let both: Vec<Arc<str>> = wanted.iter().filter(|owner| granted.contains(owner)).cloned().collect();
+        if both.is_empty() && !wanted.is_empty() {
+            return Err(reason::owner(touch, &wanted, true, scope));
+        }
+        let left: Vec<Arc<str>> = match &common {
+            None => both.clone(),
+            Some(before) => before.iter().filter(|owner| both.contains(owner)).cloned().collect(),
+        };
+        // Some of it with an owner and some without, or with two different ones: nobody could run it.
+        if left.is_empty() && (!both.is_empty() || common.is_some_and(|before| !before.is_empty())) {
+            return Err(reason::owner(touch, &both, false, scope));
+        }
+        common = Some(left);
+    }
+    Ok(common.and_then(|owners| owners.into_iter().next()))
+}
+
+/// The owners under which `rules` cover a touch.
+fn owners(touch: &Touch, rules: &[Rule]) -> Vec<Arc<str>> {
+    rules
+        .iter()
+        .filter(|rule| {
+            rule.classes.contains(&touch.class)
+                && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
+                && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+        })
+        .filter_map(|rule| rule.owner.clone())
+        .collect()
+}
+
 /// A function: safe, or named by the scope and by the ceiling.
 fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     let FunctionName { schema, name } = function;
-    if schema == "pg_catalog" && functions::is_safe(name) {
+    if is_safe(function) {
         return Ok(());
     }
     let names = |rule: &&Rule| rule.functions.iter().any(|pattern| pattern.covers(schema, name));
@@ -153,6 +255,10 @@ fn callable(function: &FunctionName, scope: &Scope, rules: &mut Vec<Origin>) -> 
     }
     cite(rules, rule);
     Ok(())
+}
+
+fn is_safe(function: &FunctionName) -> bool {
+    function.schema == "pg_catalog" && functions::is_safe(&function.name)
 }
 
 /// A setting: changed within its bounds or to a value that a preset needs, or readable.
@@ -170,6 +276,9 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
     if name == "all" && value.is_none() && class == Class::Set {
         return Ok(());
     }
+    if let Some(denial) = limit::read_write(setting, scope) {
+        return Err(denial);
+    }
     if name == "search_path" {
         return match value {
             None => Ok(()),
@@ -177,11 +286,7 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
             Some(_) => Err(reason::setting(setting, true, scope)),
         };
     }
-    let limit = match name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    let limit = scope.limits.of_setting(name);
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
         (Some(bound), Some(value)) if bound.admits(value, limit.map(|limit| limit.value)) => Ok(()),

@@ -3,7 +3,9 @@
 pub mod admit;
 pub mod explain;
 pub mod judge;
+pub mod limit;
 pub mod reason;
+pub mod rights;
 
 use std::sync::Arc;
 
@@ -63,11 +65,14 @@ pub struct Permit {
     pub(in crate::decide) effect: Effect,
     pub(in crate::decide) barrier: Barrier,
     pub(in crate::decide) names: Names,
+    pub(in crate::decide) foreign: bool,
     /// Parameters whose values must name settings that may be read.
     pub(in crate::decide) asks: Arc<[u16]>,
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
+    /// The owner it runs as, where it is DDL of a rule with `as:`.
+    pub(in crate::decide) owner: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -89,6 +94,17 @@ impl Permit {
     /// The SQL-level prepared statement or cursor it works on.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The owner it runs as; `None` for everything that is not DDL of a rule with `as:`.
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref()
+    }
+
+    /// Whether it calls functions, operators, casts or types beyond PostgreSQL's safe ones: code that could have changed
+    /// what the session's names resolve to.
+    pub fn runs_foreign_code(&self) -> bool {
+        self.foreign
     }
 
     /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].

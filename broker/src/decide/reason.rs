@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Kind, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,26 @@ pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
         reasons.join("; "),
         hint,
     )
+}
+
+/// DDL for which the policy gives no owner, or more than one.
+pub(super) fn owner(touch: &Touch, owners: &[std::sync::Arc<str>], beyond: bool, scope: &Scope) -> Box<Denial> {
+    let names = owners.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    let (code, detail, hint) = if beyond {
+        (
+            "owner-beyond-ceiling",
+            format!("the operator's ceiling does not let this table's DDL run as {names}"),
+            "ask the operator to add `as` to the ceiling's rule for these tables",
+        )
+    } else {
+        (
+            "owner-unclear",
+            "the statement touches tables whose rules name different owners under `as`, or none".to_owned(),
+            "split the statement, or give the rules of all its tables the same `as`",
+        )
+    };
+    let asked = format!("{} {}.{}", verb(touch.class), touch.schema, touch.name);
+    deny(code, scope.origin.clone(), scope, &asked, detail, hint)
 }
 
 /// A text could not be read at all.
@@ -146,6 +166,46 @@ pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Bo
     )
 }
 
+/// A parent, a partition, a child or a table that a foreign key clears along is out of everybody's reach.
+pub(super) fn reaches_never(
+    statement: &Statement,
+    (schema, name): (&String, &String),
+    never: &RelationPattern,
+    scope: &Scope,
+) -> Box<Denial> {
+    let reached = format!("{}.{}", shown(schema), shown(name));
+    let detail =
+        format!("it reaches {reached}, which shares rows with what it names and is under `never`: no rule reaches it");
+    let hint = format!("ask the operator about {} of {}", never.pattern.as_str(), never.origin);
+    let asked = format!("{} {reached}", verb(statement.class));
+    deny("never", never.origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// No rule covers what a view reads, and none names the view so that it covers it.
+pub(super) fn behind_view(implied: &Implied, reached: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
+    let mut denial = touch(reached, gap, scope);
+    let Some((schema, name)) = implied.views.first() else {
+        return denial;
+    };
+    let view = format!("{}.{}", shown(schema), shown(name));
+    if implied.leaks {
+        denial.detail = format!(
+            "{view} keeps rows of {} to itself, and a condition of this statement can fail on such a row and show it",
+            relation(reached)
+        );
+        denial.hint = format!(
+            "compare columns of {view} with constants only, or ask its owner: ALTER VIEW {view} SET (security_barrier)"
+        );
+    } else {
+        denial.detail = format!("{view} reads it: {}", denial.detail);
+        denial.hint = format!(
+            "name the view itself, without a glob: - {{ statements: [{}], tables: [{view}] }}",
+            implied.class
+        );
+    }
+    denial
+}
+
 /// A function is neither safe nor named.
 pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool) -> Box<Denial> {
     let name = format!("{}.{}", shown(&function.schema), shown(&function.name));
@@ -190,11 +250,7 @@ fn not_safe(function: &FunctionName, name: &str) -> String {
 /// A setting may not be changed like that, or not be read.
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
-    let limit = match setting.name.as_str() {
-        "statement_timeout" => scope.limits.statement_timeout.as_ref(),
-        "lock_timeout" => scope.limits.lock_timeout.as_ref(),
-        _ => None,
-    };
+    let limit = scope.limits.of_setting(&setting.name);
     let known = crate::sql::settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
@@ -203,7 +259,6 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("application_name", _) => "leave it out: the broker sets application_name to the job that runs".to_owned(),
         ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),
@@ -287,11 +342,11 @@ fn asked(touch: &Touch, gap: &Gap) -> String {
 }
 
 /// A class as it stands in a statement.
-fn verb(class: Class) -> String {
+pub(super) fn verb(class: Class) -> String {
     class.as_str().to_ascii_uppercase().replace('-', " ")
 }
 
-fn relation(touch: &Touch) -> String {
+pub(super) fn relation(touch: &Touch) -> String {
     format!("{}.{}", shown(&touch.schema), shown(&touch.name))
 }
 

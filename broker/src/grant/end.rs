@@ -118,6 +118,23 @@ impl Grants {
         count
     }
 
+    /// Ends the live grants from which today's policy takes something away. `lost` says what, in words.
+    pub async fn rejudge(&self, lost: impl Fn(&Live) -> Option<String>) -> usize {
+        let mut count = 0;
+        for live in self.registry.live() {
+            let Some(lost) = lost(&live) else { continue };
+            let ending = Ending {
+                kind: EndingKind::Killed,
+                reason: format!("its policy changed: {lost}"),
+            };
+            match self.finish(live.id, &ending, self.clock.now()).await {
+                Ok(first) => count += usize::from(first),
+                Err(problem) => tracing::error!(code = problem.code, grant = %live.id, "an ending was not written"),
+            }
+        }
+        count
+    }
+
     /// Cuts, records and stores one ending. True when this call was the one that ended the grant.
     pub(super) async fn finish(&self, id: GrantId, ending: &Ending, at: Timestamp) -> Result<bool, Problem> {
         if self.registry.end(id, ending.clone()) {

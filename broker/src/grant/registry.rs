@@ -149,6 +149,11 @@ impl Registry {
         self.collect(|live| *live.state.borrow() == GrantState::Active && due(live))
     }
 
+    /// Every live grant.
+    pub fn live(&self) -> Vec<Arc<Live>> {
+        self.collect(|live| *live.state.borrow() == GrantState::Active)
+    }
+
     /// Live grants a filter means.
     pub fn matching(&self, filter: &Filter) -> Vec<Arc<Live>> {
         self.collect(|live| {

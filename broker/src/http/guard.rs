@@ -1,9 +1,8 @@
 //! What every request passes first: a request id, a shield against panics, the rate limit of its address, a deadline.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,21 +13,18 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
 
-use super::{App, Peer, Rate, internal, problem};
+use super::{App, Peer, internal, problem};
 use crate::base::id::RequestId;
+use crate::base::rate::{Limiter, network};
 use crate::grant::{Nature, Problem};
 
 /// The longest a request may take; a caller that waits longer has given up.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How many requests lie between two rounds of forgetting quiet addresses.
-const TIDY: u32 = 4096;
 
 /// Wraps the routes.
 pub fn guard(routes: Router, app: &App) -> Router {
-    let limiter = Arc::new(Limiter::new(app.rate));
+    let limiter = Arc::new(Limiter::new(app.rate.per_second, app.rate.burst));
     routes
         .layer(from_fn(deadline))
         .layer(from_fn_with_state(limiter, limit))
@@ -77,52 +73,18 @@ async fn deadline(request: Request, next: Next) -> Response {
         })
 }
 
-async fn limit(State(limiter): State<Arc<Limiter>>, request: Request, next: Next) -> Response {
+async fn limit(State(limiter): State<Arc<Limiter<IpAddr>>>, request: Request, next: Next) -> Response {
     // Orchestrators and scrapers ask often, and what they ask costs nothing.
     let probing = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    if !probing && let Err(wait) = limiter.check(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))) {
+    let peer = network(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    if !probing && let Err(wait) = limiter.take(&peer) {
         let mut problem = Problem::new(Nature::TooMany, "rate-limited", "too many requests from this address")
             .fix("wait as long as `Retry-After` says");
         problem.retry_after = Some(wait);
         return problem.into_response();
     }
     next.run(request).await
-}
-
-/// The rate limit, by address; an IPv6 caller owns at least a /64, so that counts as one.
-struct Limiter {
-    buckets: DefaultKeyedRateLimiter<IpAddr>,
-    seen: AtomicU32,
-}
-
-impl Limiter {
-    fn new(rate: Rate) -> Self {
-        Self {
-            buckets: DefaultKeyedRateLimiter::keyed(Quota::per_second(rate.per_second).allow_burst(rate.burst)),
-            seen: AtomicU32::new(0),
-        }
-    }
-
-    fn check(&self, peer: IpAddr) -> Result<(), Duration> {
-        if self.seen.fetch_add(1, Ordering::Relaxed) % TIDY == TIDY - 1 {
-            self.buckets.retain_recent();
-        }
-        let clock = DefaultClock::default();
-        self.buckets
-            .check_key(&network(peer))
-            .map_err(|until| until.wait_time_from(clock.now()))
-    }
-}
-
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// The caller's address, for the record.
@@ -132,18 +94,5 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let nowhere = Self((Ipv4Addr::UNSPECIFIED, 0).into());
         Ok(parts.extensions.get().copied().unwrap_or(nowhere))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_ipv6_network_is_one_caller() {
-        let ip = |text: &str| network(text.parse().unwrap());
-        assert_eq!(ip("2001:db8:1:2::1"), ip("2001:db8:1:2:ffff::9"));
-        assert_ne!(ip("2001:db8:1:2::1"), ip("2001:db8:1:3::1"));
-        assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
     }
 }

@@ -1,6 +1,5 @@
 //! What is wrong with a file, where, and what to do about it; for people, for programs and for pull requests.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as SnippetOrigin, Renderer, Snippet};
@@ -263,18 +262,17 @@ pub fn annotations(diagnostics: &[Diagnostic], file: &str) -> String {
             Some(help) => format!("{}\nhelp: {help}", found.message),
             None => found.message.clone(),
         };
-        let _infallible = writeln!(
-            out,
-            "::{} file={},line={},col={},title={}::{}",
-            found.word(),
-            escape_property(file),
-            found.span.line,
-            found.span.column,
-            escape_property(found.code),
-            escape_data(&body)
-        );
+        let (line, column) = (found.span.line, found.span.column);
+        out.push_str(&annotation(found.word(), file, line, column, found.code, &body));
+        out.push('\n');
     }
     out
+}
+
+/// One GitHub workflow command: `::error file=…,line=…,col=…,title=…::…`. Line and column are 1-based.
+pub fn annotation(word: &str, file: &str, line: u32, column: u32, title: &str, body: &str) -> String {
+    let (file, title, body) = (escape_property(file), escape_property(title), escape_data(body));
+    format!("::{word} file={file},line={line},col={column},title={title}::{body}")
 }
 
 fn groups<'a>(found: &'a Diagnostic, source: &'a str) -> Vec<Group<'a>> {

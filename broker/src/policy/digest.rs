@@ -18,12 +18,13 @@ struct Canonical<'a> {
     name: &'a str,
     origin: &'a Origin,
     database: &'a str,
+    enforcement: &'static str,
     who: Vec<CanonicalWho<'a>>,
     require: [Option<Vec<&'a str>>; 3],
     can: Vec<Entry<'a>>,
     ceiling: Vec<Entry<'a>>,
     never: Vec<(&'a str, &'a Origin)>,
-    limits: [Option<(u128, &'a Origin)>; 5],
+    limits: [Option<(u128, &'a Origin)>; 11],
 }
 
 #[derive(Serialize)]
@@ -52,6 +53,7 @@ struct CanonicalRule<'a> {
     objects: Vec<&'static str>,
     columns: Option<Vec<&'a str>>,
     functions: Vec<(&'a str, &'a Origin)>,
+    owner: Option<&'a str>,
     settings: &'a std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
 }
 
@@ -59,10 +61,11 @@ struct CanonicalRule<'a> {
 pub fn of(scope: &Scope, require: &Require) -> String {
     let limits = &scope.limits;
     let canonical = Canonical {
-        format: "hoop scope 1",
+        format: "hoop scope 2",
         name: &scope.name,
         origin: &scope.origin,
         database: &scope.database,
+        enforcement: scope.enforcement.as_str(),
         who: scope.who.iter().map(who).collect(),
         require: [&require.environment, &require.events, &require.sources].map(|list| allowed(list.as_ref())),
         can: entries(&scope.can),
@@ -74,6 +77,12 @@ pub fn of(scope: &Scope, require: &Require) -> String {
             Some((u128::from(limits.max_connections.value), &limits.max_connections.origin)),
             limits.statement_timeout.as_ref().map(time),
             limits.lock_timeout.as_ref().map(time),
+            limits.idle_timeout.as_ref().map(time),
+            limits.max_rows.as_ref().map(count),
+            limits.max_bytes.as_ref().map(count),
+            limits.max_affected_rows.as_ref().map(count),
+            limits.read_only.as_ref().map(|origin| (1, origin)),
+            limits.no_where.as_ref().map(|origin| (1, origin)),
         ],
     };
     // Plain structs of texts and numbers always serialise.
@@ -129,6 +138,7 @@ fn rule(rule: &Rule) -> CanonicalRule<'_> {
             .as_ref()
             .map(|columns| columns.iter().map(String::as_str).collect()),
         functions: relations(&rule.functions),
+        owner: rule.owner.as_deref(),
         settings: &rule.settings,
     }
 }
@@ -142,6 +152,10 @@ fn relations(patterns: &[RelationPattern]) -> Vec<(&str, &Origin)> {
 
 fn allowed(allowed: Option<&Allowed>) -> Option<Vec<&str>> {
     allowed.map(|allowed| allowed.values.iter().map(String::as_str).collect())
+}
+
+fn count(limit: &Limit<u64>) -> (u128, &Origin) {
+    (u128::from(limit.value), &limit.origin)
 }
 
 fn time(limit: &Limit<Duration>) -> (u128, &Origin) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ceiling::{Ceiling, DatabaseCeiling};
-use super::diagnostic::{Report, code};
+use super::diagnostic::{Report, Span, code};
 use super::repository::{Placed, RawLimits};
 use super::words::{LONGEST, show_duration};
 use super::{Limit, Limits, Origin};
@@ -58,6 +58,12 @@ pub fn compile(
         ),
         statement_timeout: clip.timeout("statement-timeout", raw.statement_timeout, max.statement_timeout),
         lock_timeout: clip.timeout("lock-timeout", raw.lock_timeout, max.lock_timeout),
+        idle_timeout: clip.timeout("idle-timeout", raw.idle_timeout, max.idle_timeout),
+        max_rows: clip.count("max-rows", raw.max_rows, max.max_rows),
+        max_bytes: clip.count("max-bytes", raw.max_bytes, max.max_bytes),
+        max_affected_rows: clip.count("max-affected-rows", raw.max_affected_rows, max.max_affected_rows),
+        read_only: clip.read_only(raw.read_only, max.read_only),
+        no_where: clip.line(raw.no_where, max.no_where),
     }
 }
 
@@ -105,5 +111,35 @@ impl Clip<'_> {
         max: Option<Placed<Duration>>,
     ) -> Option<Limit<Duration>> {
         (written.is_some() || max.is_some()).then(|| self.to(key, written, max, LONGEST, show_duration))
+    }
+
+    /// A count that neither side has to name: then there is no limit.
+    fn count(&mut self, key: &str, written: Option<Placed<u64>>, max: Option<Placed<u64>>) -> Option<Limit<u64>> {
+        (written.is_some() || max.is_some()).then(|| self.to(key, written, max, u64::MAX, |count| count.to_string()))
+    }
+
+    /// The line that forbids writing: the scope's own, else the ceiling's. A scope cannot lift the ceiling's.
+    fn read_only(&mut self, written: Option<Placed<bool>>, max: Option<Placed<bool>>) -> Option<Origin> {
+        let demanded = |flag: Option<Placed<bool>>| flag.filter(|(on, _)| *on).map(|(_, span)| span);
+        let line = self.line(demanded(written), demanded(max));
+        if let (Some((false, span)), Some(line)) = (written, &line) {
+            let message = "`read-only: false` is overruled";
+            self.report.warn(
+                code::LIMIT_CLIPPED,
+                span,
+                message,
+                format!("the ceiling says read-only at {line}"),
+            );
+        }
+        line
+    }
+
+    /// The line that sets a switch: the scope's own, else the ceiling's.
+    fn line(&self, written: Option<Span>, max: Option<Span>) -> Option<Origin> {
+        match (written, max.zip(self.ceiling)) {
+            (Some(span), _) => Some(span.origin(self.report.path())),
+            (None, Some((span, (_, path)))) => Some(span.origin(path)),
+            (None, None) => None,
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod cover;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
+pub mod narrow;
 pub mod nearest;
 pub mod node;
 pub mod operator;
@@ -63,6 +64,8 @@ pub struct Scope {
     pub origin: Origin,
     /// The operator's name of the database.
     pub database: String,
+    /// Who enforces the scope there.
+    pub enforcement: Enforcement,
     /// Alternatives: a job must match one entry in every key.
     pub who: Vec<Who>,
     /// The repository's own rules.
@@ -77,6 +80,37 @@ pub struct Scope {
     pub digest: Arc<str>,
     /// SHA-256 (hexadecimal) of the policy file's bytes.
     pub policy_sha: Arc<str>,
+}
+
+/// Who enforces policies on a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// The broker, and PostgreSQL itself: a role per scope that holds its rights, a login per grant.
+    Role,
+    /// The broker alone: the database sees one login for all jobs.
+    #[default]
+    Shared,
+}
+
+impl Enforcement {
+    /// The word in the operator's file, in answers and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// What is said to people where it is not both.
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Self::Role => None,
+            Self::Shared => {
+                Some("one enforcer only: the broker judges every statement, the database does not know the job")
+            }
+        }
+    }
 }
 
 /// One `who` entry: every present key must match the claims.
@@ -122,6 +156,8 @@ pub struct Rule {
     pub columns: Option<BTreeSet<String>>,
     /// Functions the scope may call beyond the safe set, as `schema.name` globs.
     pub functions: Vec<RelationPattern>,
+    /// The owner that DDL under this rule runs as (`as:`).
+    pub owner: Option<Arc<str>>,
     /// Settings that may be changed to exactly these values, beyond those that every scope may change. Presets only.
     pub settings: BTreeMap<String, BTreeSet<String>>,
 }
@@ -168,6 +204,30 @@ pub struct Limits {
     pub statement_timeout: Option<Limit<std::time::Duration>>,
     /// `lock_timeout` of every session; the job may lower it.
     pub lock_timeout: Option<Limit<std::time::Duration>>,
+    /// A session whose client says nothing for this long ends.
+    pub idle_timeout: Option<Limit<std::time::Duration>>,
+    /// Rows of one result.
+    pub max_rows: Option<Limit<u64>>,
+    /// Bytes of one result, as its rows go over the wire.
+    pub max_bytes: Option<Limit<u64>>,
+    /// Rows that one statement may insert, update and delete.
+    pub max_affected_rows: Option<Limit<u64>>,
+    /// Nothing may be written: the line that says so.
+    pub read_only: Option<Origin>,
+    /// UPDATE and DELETE without WHERE are denied: the line that says so.
+    pub no_where: Option<Origin>,
+}
+
+impl Limits {
+    /// The timeout that bounds a run-time setting of PostgreSQL.
+    pub fn of_setting(&self, name: &str) -> Option<&Limit<std::time::Duration>> {
+        match name {
+            "statement_timeout" => self.statement_timeout.as_ref(),
+            "lock_timeout" => self.lock_timeout.as_ref(),
+            "idle_in_transaction_session_timeout" | "idle_session_timeout" => self.idle_timeout.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// A limit and the line that set it.

@@ -146,11 +146,11 @@ impl Node {
     }
 
     /// A whole number from 1 to `most`.
-    pub fn count(&self, what: &str, most: u32, report: &mut Report) -> Option<u32> {
+    pub fn count(&self, what: &str, most: u64, report: &mut Report) -> Option<u64> {
         let Value::Number(number) = self.value else {
             return self.wrong(what, "a whole number", "", report);
         };
-        match u32::try_from(number) {
+        match u64::try_from(number) {
             Ok(count) if (1..=most).contains(&count) => Some(count),
             _ => {
                 let message = format!("{what} must be from 1 to {most}");

@@ -196,8 +196,8 @@ impl Preset {
         })
     }
 
-    /// Its rules, each citing the line that names it.
-    pub fn rules(&self, line: &Origin) -> Vec<Rule> {
+    /// Its rules, each citing the line that names it; DDL runs as `owner`.
+    pub fn rules(&self, line: &Origin, owner: Option<&Arc<str>>) -> Vec<Rule> {
         let origin = Origin {
             preset: Some(Arc::clone(&self.title)),
             ..line.clone()
@@ -216,6 +216,9 @@ impl Preset {
             objects: rule.objects.clone(),
             columns: rule.columns.clone(),
             functions: patterns(&rule.functions),
+            owner: owner
+                .filter(|_| rule.classes.iter().any(|class| words::needs_owner(*class)))
+                .cloned(),
             settings: rule.settings.clone(),
         });
         rules.collect()

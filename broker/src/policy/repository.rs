@@ -36,17 +36,17 @@ pub const LIMIT_KEYS: &[&str] = &[
     "max-connections",
     "statement-timeout",
     "lock-timeout",
-];
-/// Keys of `limits:` and `max:` whose enforcement is not built.
-pub const LIMIT_UNBUILT: &[&str] = &[
     "idle-timeout",
-    "max-affected-rows",
-    "max-bytes",
     "max-rows",
+    "max-bytes",
+    "max-affected-rows",
     "read-only",
+    "no-where",
 ];
 /// The most connections a scope can ask for.
 pub const MOST_CONNECTIONS: u32 = 1000;
+/// The most rows a limit can name.
+pub const MOST_ROWS: u64 = 1_000_000_000_000;
 
 /// A value and where it stands.
 pub type Placed<T> = (T, Span);
@@ -126,6 +126,18 @@ pub struct RawLimits {
     pub statement_timeout: Option<Placed<Duration>>,
     /// The longest wait for a lock.
     pub lock_timeout: Option<Placed<Duration>>,
+    /// The longest silence of a client.
+    pub idle_timeout: Option<Placed<Duration>>,
+    /// Rows of one result.
+    pub max_rows: Option<Placed<u64>>,
+    /// Bytes of one result.
+    pub max_bytes: Option<Placed<u64>>,
+    /// Rows one statement may change.
+    pub max_affected_rows: Option<Placed<u64>>,
+    /// Whether nothing may be written.
+    pub read_only: Option<Placed<bool>>,
+    /// UPDATE and DELETE without WHERE are denied.
+    pub no_where: Option<Span>,
 }
 
 impl File {
@@ -331,7 +343,7 @@ fn claims(node: &Node, report: &mut Report) -> Vec<(String, Placed<Pattern>)> {
 impl RawLimits {
     /// Reads `limits:` or `max:`.
     pub fn read(node: Option<&Node>, what: &str, report: &mut Report) -> Self {
-        let Some(fields) = node.and_then(|node| node.fields(what, LIMIT_KEYS, LIMIT_UNBUILT, report)) else {
+        let Some(fields) = node.and_then(|node| node.fields(what, LIMIT_KEYS, &[], report)) else {
             return Self::default();
         };
         let mut duration = |key: &str| {
@@ -340,9 +352,23 @@ impl RawLimits {
         };
         let (ttl, max_session) = (duration("ttl"), duration("max-session"));
         let (statement_timeout, lock_timeout) = (duration("statement-timeout"), duration("lock-timeout"));
-        let max_connections = fields
-            .value("max-connections")
-            .and_then(|node| Some((node.count("`max-connections`", MOST_CONNECTIONS, report)?, node.span)));
+        let idle_timeout = duration("idle-timeout");
+        let max_connections = fields.value("max-connections").and_then(|node| {
+            let count = node.count("`max-connections`", MOST_CONNECTIONS.into(), report)?;
+            Some((u32::try_from(count).ok()?, node.span))
+        });
+        let mut rows = |key: &str| {
+            let node = fields.value(key)?;
+            Some((node.count(&format!("`{key}`"), MOST_ROWS, report)?, node.span))
+        };
+        let (max_rows, max_affected_rows) = (rows("max-rows"), rows("max-affected-rows"));
+        let max_bytes = fields
+            .value("max-bytes")
+            .and_then(|node| Some((words::size(node, "`max-bytes`", report)?, node.span)));
+        let read_only = fields
+            .value("read-only")
+            .and_then(|node| Some((node.flag("`read-only`", report)?, node.span)));
+        let no_where = fields.value("no-where").and_then(|node| no_where(node, report));
         if let (Some((ttl, _)), Some((session, span))) = (ttl, max_session)
             && session < ttl
         {
@@ -360,6 +386,24 @@ impl RawLimits {
             max_connections,
             statement_timeout,
             lock_timeout,
+            idle_timeout,
+            max_rows,
+            max_bytes,
+            max_affected_rows,
+            read_only,
+            no_where,
         }
     }
+}
+
+/// `no-where: deny`: the only word there is.
+fn no_where(node: &Node, report: &mut Report) -> Option<Span> {
+    let word = node.word("`no-where`", report)?;
+    if word.text == "deny" {
+        return Some(word.span);
+    }
+    let message = format!("`no-where: {}` does not exist", word.text);
+    let help = "no-where: deny refuses UPDATE and DELETE that no WHERE bounds; leave it out to allow them";
+    report.error(code::INVALID_VALUE, word.span, message, help);
+    None
 }

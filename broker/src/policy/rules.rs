@@ -14,16 +14,24 @@ use super::words;
 use super::{RelationPattern, Rule};
 
 /// The keys of one entry of `can:`.
-pub const KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "preset"];
+pub const KEYS: &[&str] = &[
+    "statements",
+    "tables",
+    "objects",
+    "columns",
+    "functions",
+    "as",
+    "preset",
+];
 
 /// The keys of one entry of a preset's `can:`.
 pub const PRESET_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "settings"];
 
 /// The keys of one entry of a ceiling's `can:`; its presets stand under `presets:`.
-pub const CEILING_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions"];
+pub const CEILING_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "as"];
 
 /// Keys of an entry whose enforcement is not built.
-pub const UNBUILT: &[&str] = &["as"];
+pub const UNBUILT: &[&str] = &[];
 
 /// One entry of `can:`, every word with its place.
 #[derive(Debug, Clone)]
@@ -40,9 +48,11 @@ pub struct RawRule {
     pub columns: Option<Vec<(String, Span)>>,
     /// Globs over `schema.function`.
     pub functions: Vec<(Pattern, Span)>,
+    /// The owner that DDL runs as.
+    pub owner: Option<(Arc<str>, Span)>,
     /// Settings with their values.
     pub settings: BTreeMap<String, BTreeSet<String>>,
-    /// The preset it stands for; it then has nothing else.
+    /// The preset it stands for; it then has nothing else but an owner.
     pub preset: Option<(&'static Preset, Span)>,
 }
 
@@ -75,17 +85,22 @@ impl RawRule {
             objects: Vec::new(),
             columns: None,
             functions: Vec::new(),
+            owner: None,
             settings: BTreeMap::new(),
             preset: None,
         };
         if let Some(node) = fields.value("preset") {
-            if let Some(key) = keys.iter().find(|key| **key != "preset" && fields.value(key).is_some()) {
+            let beside = |key: &&&str| !matches!(**key, "preset" | "as") && fields.value(key).is_some();
+            if let Some(key) = keys.iter().find(beside) {
                 let message = format!("`{key}` beside `preset`");
                 let help = "a preset stands for its own rules: put the rest into an entry of its own";
                 report.error(code::INVALID_VALUE, fields.key_span(key), message, help);
             }
             let word = node.word("`preset`", report)?;
             rule.preset = Some((presets::named(word, report)?, word.span));
+            if let Some(node) = fields.value("as") {
+                rule.owner = Some(owner(node, report)?);
+            }
             return Some(rule);
         }
         if let Some(node) = fields.value("statements") {
@@ -113,6 +128,14 @@ impl RawRule {
         if let Some(node) = fields.value("columns") {
             rule.columns = Some(columns(node, report)?);
             needs_tables("columns", &fields, "say whose columns they are", report);
+        }
+        if let Some(node) = fields.value("as") {
+            rule.owner = Some(owner(node, report)?);
+            if !rule.classes.iter().any(|(class, _)| words::needs_owner(*class)) {
+                let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
+                let message = "`as` without a statement that is DDL";
+                report.error(code::INVALID_VALUE, node.span, message, help);
+            }
         }
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
@@ -148,7 +171,7 @@ impl RawRule {
     /// The rules as they are judged: those of the preset, or the one that is written.
     pub fn compile(&self, path: &Arc<str>) -> Vec<Rule> {
         match self.preset {
-            Some((preset, span)) => preset.rules(&span.origin(path)),
+            Some((preset, span)) => preset.rules(&span.origin(path), self.owner.as_ref().map(|(owner, _)| owner)),
             None => vec![self.compile_own(path)],
         }
     }
@@ -164,9 +187,23 @@ impl RawRule {
                 .as_ref()
                 .map(|columns| columns.iter().map(|(column, _)| column.clone()).collect()),
             functions: compile_all(&self.functions, path),
+            owner: self.owner.as_ref().map(|(owner, _)| Arc::clone(owner)),
             settings: self.settings.clone(),
         }
     }
+}
+
+/// The role under `as:`.
+fn owner(node: &Node, report: &mut Report) -> Option<(Arc<str>, Span)> {
+    let word = node.word("`as`", report)?;
+    let reserved = ["pg_", "hoop_"].iter().any(|prefix| word.text.starts_with(prefix));
+    if word.text.is_empty() || word.text.len() > 63 || word.text.contains('\0') || reserved {
+        let message = format!("`{}` cannot be an owner", word.text);
+        let help = "name the role that owns the tables; names that begin with `pg_` or `hoop_` are reserved";
+        report.error(code::INVALID_VALUE, word.span, message, help);
+        return None;
+    }
+    Some((word.text.into(), word.span))
 }
 
 /// Reports a key that says nothing without `tables` beside it.

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::presets;
-use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, SCOPE_KEYS, WHO_KEYS};
+use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
 use crate::sql::{Class, Kind};
@@ -113,6 +113,10 @@ fn rule_key(key: &str) -> Value {
             json!({"type": "string", "pattern": "^[a-z-]+/[a-z-]+(@[0-9]+)?$", "examples": presets::names()}),
         ),
         "tables" => described("Globs over schema.name.", list(&json!({"$ref": "#/$defs/relation"}))),
+        "as" => described(
+            "The owner that DDL runs as, around exactly one statement.",
+            json!({"type": "string", "minLength": 1, "maxLength": 63}),
+        ),
         _ => described(
             "Functions beyond the safe set.",
             list(&json!({"$ref": "#/$defs/relation"})),
@@ -123,8 +127,26 @@ fn rule_key(key: &str) -> Value {
 fn limit_key(key: &str) -> Value {
     match key {
         "max-connections" => json!({"type": "integer", "minimum": 1, "maximum": MOST_CONNECTIONS}),
+        "max-rows" => described("Rows of one result.", rows()),
+        "max-affected-rows" => described("Rows one statement may insert, update and delete.", rows()),
+        "max-bytes" => described(
+            "Bytes of one result.",
+            json!({"anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^[0-9]+ ?(kB|MB|GB|KiB|MiB|GiB)$"},
+            ]}),
+        ),
+        "read-only" => described("Nothing may be written.", json!({"type": "boolean"})),
+        "no-where" => described(
+            "UPDATE and DELETE that no WHERE bounds are denied.",
+            json!({"const": "deny"}),
+        ),
         _ => json!({"$ref": "#/$defs/duration"}),
     }
+}
+
+fn rows() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": MOST_ROWS})
 }
 
 fn list(items: &Value) -> Value {

@@ -14,6 +14,9 @@ use super::node::{Node, Value, Word};
 /// No duration of the format is longer.
 pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The largest size a limit can name.
+const MOST_BYTES: u64 = 1_000_000_000_000_000;
+
 /// Names for several statement classes.
 pub const GROUPS: &[(&str, &[Class])] = &[
     ("read", &[Class::Select, Class::CopyOut]),
@@ -91,6 +94,14 @@ pub const NEVER_ACCEPTED: &[&str] = &[
 /// True for the triggers that run a proposed change: no claim tells a fork's from the repository's own.
 pub fn is_proposal(event: &str) -> bool {
     matches!(event, "pull_request" | "merge_request_event")
+}
+
+/// Whether PostgreSQL lets only an owner do it: what `as` is for.
+pub fn needs_owner(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Create | Class::Alter | Class::Drop | Class::Comment | Class::Refresh | Class::Maintain
+    )
 }
 
 /// Whether a class works on relations, and so needs `tables:` beside it.
@@ -246,6 +257,36 @@ pub fn duration(node: &Node, what: &str, report: &mut Report) -> Option<Duration
     None
 }
 
+/// A size in bytes: a whole number, or one with a unit (`500kB`, `100MB`, `2GiB`).
+pub fn size(node: &Node, what: &str, report: &mut Report) -> Option<u64> {
+    const UNITS: &[(&str, u64)] = &[
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+    ];
+    if matches!(node.value, Value::Number(_)) {
+        return node.count(what, MOST_BYTES, report);
+    }
+    let word = node.word(what, report)?;
+    let digits = word.text.bytes().take_while(u8::is_ascii_digit).count();
+    let size = word.text.split_at_checked(digits).and_then(|(number, unit)| {
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
+        number.parse::<u64>().ok()?.checked_mul(*scale)
+    });
+    match size {
+        Some(size) if (1..=MOST_BYTES).contains(&size) => Some(size),
+        _ => {
+            let message = format!("{what}: `{}` is not a size", word.text);
+            let help = "write a number of bytes, or one with kB, MB, GB, KiB, MiB or GiB: 100MB";
+            report.error(code::INVALID_VALUE, word.span, message, help);
+            None
+        }
+    }
+}
+
 /// `1h 30m`, as reports and hints show a duration.
 pub fn show_duration(duration: Duration) -> String {
     let signed = jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX);
@@ -302,6 +343,24 @@ mod tests {
             assert_eq!(ask(text, |node, r| duration(node, "d", r)), Err(code), "{text}");
         }
         assert_eq!(show_duration(Duration::from_secs(5400)), "1h 30m");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("1", 1), ("500kB", 500_000), ("2 GiB", 2 << 30), ("100MB", 100_000_000)] {
+            assert_eq!(ask(text, |node, r| size(node, "s", r)), Ok(bytes), "{text}");
+        }
+        for (bad, code) in [
+            ("0", code::INVALID_VALUE),
+            ("-1", code::INVALID_VALUE),
+            ("1.5", code::WRONG_TYPE),
+            ("MB", code::INVALID_VALUE),
+            ("5mb", code::INVALID_VALUE),
+            ("99999999999GB", code::INVALID_VALUE),
+            ("1.5MB", code::INVALID_VALUE),
+        ] {
+            assert_eq!(ask(bad, |node, r| size(node, "s", r)), Err(code), "{bad}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::base::id::SessionId;
 use crate::base::secret::random_bytes;
 use crate::grant::{Live, SessionSlot};
 use crate::ledger::Record;
+use crate::role::Bearer;
 use crate::scram::Verifier;
 use crate::session::{Core, Opening, Session, View};
 use crate::upstream::{Transport, cut};
@@ -70,10 +71,15 @@ async fn arrive(front: &Front, core: &Core, tcp: TcpStream, address: SocketAddr)
     match door::enter(tcp, front.tls.as_ref()).await {
         Ok(Arrival::Client(transport, startup)) => admit(front, core, *transport, &startup, address).await,
         Ok(Arrival::Cancel { mut asker, pid, secret }) => {
-            if let Some(found) = front.house.cancels.find(pid, &secret)
-                && let Err(error) = cut::cancel(&found).await
-            {
-                tracing::debug!(error = %error, "cancel request failed");
+            if front.attempts.cancel(address.ip()) {
+                match front.house.cancels.find(pid, &secret) {
+                    Some(found) => {
+                        if let Err(error) = cut::cancel(&found).await {
+                            tracing::debug!(error = %error, "cancel request failed");
+                        }
+                    }
+                    None => front.attempts.cancel_failed(address.ip()),
+                }
             }
             // Closed only now, and over TLS with its closing alert, without which libpq reports a failure.
             let _closed = asker.shutdown().await;
@@ -106,6 +112,16 @@ async fn admit(
         .as_ref()
         .map_or_else(|| Verifier::mock(user, &front.mock_key), |grant| grant.verifier.clone());
     negotiate(&mut transport, startup).await.ok()?;
+    if let Err(wait) = front.attempts.login(address.ip(), user) {
+        let text = format!(
+            "too many failed logins from this address; the next one is heard in {} s",
+            wait.as_secs() + 1
+        );
+        let hint = "an endpoint ends with its grant: request a new one, and use its connect string as given";
+        record_refusal(core, user, "too-many-attempts", address);
+        tell(transport, &Complaint::fatal("53300", text).hint(hint)).await;
+        return None;
+    }
     let (mut inbound, mut greeting) = (BytesMut::new(), BytesMut::new());
     let proved = login::login(
         &mut transport,
@@ -133,6 +149,7 @@ async fn admit(
         )),
         // An exchange against a mock verifier cannot succeed; if it did, it would still be nobody.
         (Err(login::Failed::Password), _) | (Ok(()), None) => {
+            front.attempts.login_failed(address.ip(), user);
             let text = format!("password authentication failed for user {user:?}");
             let hint = "an endpoint ends with its grant: request a new one, and use its connect string as given";
             Err(refuse("password-refused", Complaint::fatal("28P01", text).hint(hint)))
@@ -269,18 +286,30 @@ async fn open(
     };
     let failed = |fault: crate::upstream::UpstreamFault| {
         tracing::error!(error = %fault, grant = %grant.id, "no upstream connection");
-        let complaint = Complaint::fatal("08001", fault.public().into_owned());
+        let sqlstate = if fault.code() == "setting-refused" {
+            "22023"
+        } else {
+            "08001"
+        };
+        let complaint = Complaint::fatal(sqlstate, fault.public().into_owned());
         fault.fix().map(|fix| complaint.clone().hint(fix)).unwrap_or(complaint)
     };
+    let bearer = Bearer {
+        grant: grant.id,
+        scope: &grant.scope,
+        claims: &grant.claims,
+        ends_at: grant.ends_at,
+    };
+    let own = front.house.roles.take(bearer).await.map_err(|fault| {
+        tracing::error!(error = %fault, grant = %grant.id, "no login for a session");
+        let complaint = Complaint::fatal("08001", fault.public().into_owned());
+        fault.fix().map(|fix| complaint.clone().hint(fix)).unwrap_or(complaint)
+    })?;
+    let target = own.as_ref().unwrap_or(target);
     let (snapshot, updates) = front.house.catalogs.subscribe(target).await.map_err(failed)?;
-    let mut link = greet::connect(core, grant, target).await.map_err(failed)?;
-    if let Err(cause) = greet::apply(&mut link, &wishes.settings).await {
-        front.house.cutter.cut(link.cut());
-        return Err(Complaint::fatal(
-            "22023",
-            format!("a start-up setting was refused by the database: {cause}"),
-        ));
-    }
+    let link = greet::connect(core, grant, target, &wishes.settings)
+        .await
+        .map_err(failed)?;
     Ok((link, View::new(snapshot, updates)))
 }
 

@@ -1,8 +1,9 @@
-//! From a login to a session: an upstream connection (warm or new), the client's wishes applied, the greeting.
+//! From a login to a session: an upstream connection, warm or new, that starts with the client's settings.
 
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,14 +19,24 @@ use crate::wire::{backend, frontend};
 /// PostgreSQL cuts `application_name` here.
 const NAME_BYTES: usize = 63;
 
-/// An upstream connection for a session of `grant`: a warm one, or a new one.
-pub async fn connect(core: &Core, grant: &Live, target: &std::sync::Arc<Target>) -> Result<Link, UpstreamFault> {
+/// How much later than the broker the server ends an idle session.
+const IDLE_SLACK: Duration = Duration::from_secs(5);
+
+/// An upstream connection for a session of `grant` that starts with the client's `wishes`, each of which was judged: a
+/// warm one that logged in the same way, or a new one.
+pub async fn connect(
+    core: &Core,
+    grant: &Live,
+    target: &std::sync::Arc<Target>,
+    wishes: &[(String, String)],
+) -> Result<Link, UpstreamFault> {
+    let dress = dress(grant, wishes);
     loop {
-        let warm = core.warm.borrow_mut().take(grant.id);
+        let warm = core.warm.borrow_mut().take(grant.id, &dress.settings);
         match warm {
             Some(link) if quiet(&link).await => return Ok(link),
             Some(_) => {}
-            None => return login(target, &dress(grant)).await,
+            None => return login(target, &dress).await,
         }
     }
 }
@@ -38,9 +49,10 @@ async fn quiet(link: &Link) -> bool {
     !ready && link.inbound.is_empty()
 }
 
-/// What the database's own log and `pg_stat_activity` say about the session, and the limits the scope sets.
-fn dress(grant: &Live) -> Dress {
-    let millis = |limit: std::time::Duration| limit.as_millis().to_string();
+/// What the database's own log and `pg_stat_activity` say about the session, the limits the scope sets, and the
+/// client's own settings, which may only lower them.
+fn dress(grant: &Live, wishes: &[(String, String)]) -> Dress {
+    let millis = |limit: Duration| limit.as_millis().to_string();
     let limits = &grant.scope.limits;
     let mut settings = Vec::new();
     if let Some(limit) = &limits.statement_timeout {
@@ -49,6 +61,16 @@ fn dress(grant: &Live) -> Dress {
     if let Some(limit) = &limits.lock_timeout {
         settings.push(("lock_timeout".to_owned(), millis(limit.value)));
     }
+    if let Some(limit) = &limits.idle_timeout {
+        // The broker ends an idle session itself, and says why; should it fail to, the server does.
+        let later = millis(limit.value + IDLE_SLACK);
+        settings.push(("idle_session_timeout".to_owned(), later.clone()));
+        settings.push(("idle_in_transaction_session_timeout".to_owned(), later));
+    }
+    if limits.read_only.is_some() {
+        settings.push(("default_transaction_read_only".to_owned(), "on".to_owned()));
+    }
+    settings.extend_from_slice(wishes);
     Dress {
         application: application_name(&grant.claims),
         settings,
@@ -80,22 +102,15 @@ pub fn application_name(claims: &Claims) -> String {
     format!("hoop {repository}{tail}")
 }
 
-/// Applies the client's settings, each of which was judged. New parameter values end up in `link.parameters`.
-pub async fn apply(link: &mut Link, settings: &[(String, String)]) -> Result<(), String> {
-    if settings.is_empty() {
-        return Ok(());
-    }
-    let calls: Vec<String> = settings
-        .iter()
-        .map(|(name, value)| format!("pg_catalog.set_config({}, {}, false)", literal(name), literal(value)))
-        .collect();
-    exchange(link, &format!("SELECT {}", calls.join(", "))).await
-}
-
 /// Brings a connection back to the state it had after login, so that the next session of the same grant finds nothing
 /// of this one.
 pub async fn reset(link: &mut Link) -> Result<(), String> {
-    exchange(link, "DISCARD ALL").await
+    exchange(link, "DISCARD ALL").await?;
+    if link.target.role().is_some() {
+        // DISCARD goes back to the login itself, which may do nothing; this goes back to what it entered at first.
+        exchange(link, "RESET ROLE").await?;
+    }
+    Ok(())
 }
 
 /// One simple query of the broker's own, up to ReadyForQuery outside any transaction.
@@ -137,9 +152,4 @@ async fn exchange(link: &mut Link, sql: &str) -> Result<(), String> {
             _ => {}
         }
     }
-}
-
-/// A string literal; `standard_conforming_strings` is pinned to on.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }

@@ -1,6 +1,7 @@
 //! The data plane's door: one listener, one current-thread runtime per core sharing the port, every connection's
 //! start-up in a task of its own so that nobody can stall the accept loop.
 
+mod attempts;
 mod connection;
 mod door;
 mod greet;
@@ -23,6 +24,7 @@ use crate::record::Journal;
 use crate::session::{Core, House};
 use crate::upstream::Target;
 
+pub use attempts::Attempts;
 pub use door::Tls;
 
 /// How long a waiting upstream connection may outlive its grant.
@@ -45,6 +47,8 @@ pub struct Front {
     pub targets: HashMap<String, Arc<Target>>,
     /// TLS; `None` only on loopback.
     pub tls: Option<Tls>,
+    /// What has gone wrong at the door of late.
+    pub attempts: Attempts,
     /// Makes unknown users look like known ones, the same way for the life of the process.
     pub mock_key: [u8; 32],
 }

@@ -36,7 +36,7 @@ const LIBPQ_ONLY: &[&str] = &[
 pub struct Wishes {
     /// The client's own name for itself: recorded, never sent upstream.
     pub application: Option<String>,
-    /// Settings to apply once the session is open.
+    /// Settings the session upstream starts with.
     pub settings: Vec<(String, String)>,
 }
 
@@ -99,6 +99,10 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,
+        unbounded: Vec::new(),
+        remote: false,
+        implied: Vec::new(),
+        reaches: Vec::new(),
     };
     match judge::judge(&statement, scope) {
         Decision::Allow(_) => {

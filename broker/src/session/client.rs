@@ -9,7 +9,7 @@ use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared, read_and_judge};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
 use crate::decide::{Decision, Permit, judge};
-use crate::sql::{Barrier, Class, Names};
+use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head, client_streams};
@@ -51,7 +51,7 @@ impl<C> Session<C> {
             }
             let copying = matches!(self.copy, Copy::Open { .. });
             if self.script.is_some() && !copying {
-                if self.step_script() {
+                if self.step_script()? {
                     continue;
                 }
                 break;
@@ -59,6 +59,9 @@ impl<C> Session<C> {
             let Some(head) = Head::peek(&self.inbound, client_streams).map_err(End::Protocol)? else {
                 break;
             };
+            if self.guard.holds() && !self.belongs_to_running(head.tag) {
+                break;
+            }
             let taken = match head.tag {
                 b'd' => {
                     self.copy_data(head);
@@ -80,9 +83,20 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
-        let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && self.view_is_behind() {
+        if self.hat_holds(head.tag) {
             self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
+        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        if head.tag == b'E' && !self.skipping && !self.execute_may_go(head)? {
             return Ok(Taken::NotYet);
         }
         if matches!(head.tag, b'Q' | b'P')
@@ -232,10 +246,12 @@ impl<C> Session<C> {
             }
         }
         let number = self.log.statement(parse.text, first_permit(&judged));
+        let foreign = parse.user_types || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
         let prepared = Rc::new(Prepared {
             text: parse.text.into(),
             number,
             judged,
+            foreign,
         });
         self.pending.push_back(Expect::Parse {
             name: parse.name.to_owned(),
@@ -285,6 +301,10 @@ impl<C> Session<C> {
                 format!("more than {MAX_NAMES} portals"),
             ))));
         }
+        if prepared.foreign {
+            // Taking its values in can run code, before the server looks at the names again.
+            self.view.doubt();
+        }
         self.pending.push_back(Expect::Bind {
             portal,
             prepared: prepared.clone(),
@@ -318,11 +338,11 @@ impl<C> Session<C> {
 
     fn execute(&mut self, message: BytesMut) -> Result<(), End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
-        let portal = frontend::execute(body).map_err(End::Protocol)?;
-        let Some(prepared) = self.find_portal(portal) else {
+        let portal = frontend::execute(body).map_err(End::Protocol)?.to_owned();
+        let Some(prepared) = self.find_portal(&portal) else {
             let mut out = BytesMut::new();
             frontend::put_execute(&mut out, self.nonce.name());
-            self.refuse_extended(out, refusal::unknown_name("34000", "portal", portal));
+            self.refuse_extended(out, refusal::unknown_name("34000", "portal", &portal));
             return Ok(());
         };
         let judged = self.current(&prepared);
@@ -335,12 +355,21 @@ impl<C> Session<C> {
         };
         match self.allowed(statement) {
             Ok(permit) => {
+                let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                self.wardrobe.executed = true;
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
+                let name = match permit.names() {
+                    Names::Cursor(name) => name,
+                    _ => &portal,
+                };
+                self.runs_alone(watch, name);
             }
             Err(refused) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, &prepared.text);
                 // Under a name of its own: the client's unnamed statement survives a failing Execute.
                 let name = self.nonce.name().to_owned();
@@ -370,6 +399,7 @@ impl<C> Session<C> {
         if matches!(self.copy, Copy::Open { begun: true, .. } | Copy::Swallow(_)) {
             return;
         }
+        self.commits();
         self.pending.push_back(Expect::Sync);
         self.pipeline = true;
         self.link.send_own(message);
@@ -384,7 +414,7 @@ impl<C> Session<C> {
     }
 
     /// A message that fails in place of a refused one; what follows up to Sync is dropped, as the server would.
-    fn refuse_extended(&mut self, failing: BytesMut, complaint: Complaint) {
+    pub(super) fn refuse_extended(&mut self, failing: BytesMut, complaint: Complaint) {
         self.pending.push_back(Expect::Refusal(Box::new(complaint)));
         self.pipeline = true;
         self.skipping = true;
@@ -414,7 +444,7 @@ impl<C> Session<C> {
     }
 
     /// The judgement of a prepared statement as of now: judged again when the schema moved since.
-    fn current(&self, prepared: &Prepared) -> Rc<Judged> {
+    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
         if prepared.judged.version == self.view.snapshot().version {
             prepared.judged.clone()
         } else {
@@ -450,7 +480,10 @@ impl<C> Session<C> {
         text: Option<&str>,
         statement: &JudgedStatement,
     ) -> Run {
-        let intent = self.log.intent(permit, number, text);
+        let intent = self
+            .log
+            .intent(permit, number, text, self.takes_effect_later(statement.class));
+        self.block_ends |= ends_block(statement.class);
         let makes = match (permit.names(), text) {
             (Names::Prepare(name), Some(text)) => {
                 let judged = self.judge(text);
@@ -460,11 +493,18 @@ impl<C> Session<C> {
                         text: text.into(),
                         number,
                         judged,
+                        foreign: permit.runs_foreign_code(),
                     }),
                 ))
             }
             _ => None,
         };
+        if permit.effect() == Effect::Change || statement.class == Class::Transaction {
+            self.uncounted_change(permit);
+        }
+        if let Names::Declare(name) = permit.names() {
+            self.guard.forget(name);
+        }
         let copy = (statement.class == Class::CopyIn).then(|| permit.clone());
         if let Some(permit) = &copy {
             self.copy = Copy::Open {
@@ -479,6 +519,15 @@ impl<C> Session<C> {
             makes,
             copy,
         }
+    }
+
+    /// Whether a change of this class has no effect before a COMMIT that is yet to come: it is made durable with that.
+    fn takes_effect_later(&self, class: Class) -> bool {
+        let rows = matches!(
+            class,
+            Class::Insert | Class::Update | Class::Delete | Class::Merge | Class::CopyIn
+        );
+        rows && self.transaction == b'T' && !self.block_ends
     }
 
     pub(super) fn note_refused(&mut self, refused: &Refused, text: &str) {
@@ -510,6 +559,9 @@ impl<C> Session<C> {
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {
+        if permit.runs_foreign_code() {
+            self.view.doubt();
+        }
         match permit.barrier() {
             Barrier::None => {}
             Barrier::Schema => self.view.moved(),
@@ -536,7 +588,7 @@ impl<C> Session<C> {
         self.prepared.get(name).cloned()
     }
 
-    fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
+    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
         for expect in self.pending.iter().rev() {
             match expect {
                 Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
@@ -575,4 +627,12 @@ fn first_permit(judged: &Judged) -> Option<&Permit> {
 
 fn statement_text<'a>(text: &'a str, statement: &JudgedStatement) -> &'a str {
     text.get(statement.span.clone()).unwrap_or(text)
+}
+
+/// Classes after which the transaction block may be over.
+fn ends_block(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Transaction | Class::TwoPhase | Class::Call | Class::Do | Class::Prepare
+    )
 }

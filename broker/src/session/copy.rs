@@ -6,12 +6,13 @@ use super::pending::{Expect, Run};
 use super::{Copy, End, Onward, Session};
 use crate::wire::answer::{Complaint, put_copy_in};
 use crate::wire::frame::Head;
+use crate::wire::frontend::put_bare;
 
 impl<C> Session<C> {
     /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
     /// data lines as SQL. The data is taken in and thrown away, then the refusal follows.
     pub(super) fn refuse_copy_in(&mut self, before: &[Run], complaint: Complaint) -> Result<(), End> {
-        if !before.is_empty() || !self.pending.is_empty() {
+        if !before.is_empty() || !self.pending.is_empty() || self.script.is_some() {
             // Behind other statements their answers would have to come first: end the connection instead.
             for run in before {
                 self.log.failed(run, None);
@@ -48,6 +49,12 @@ impl<C> Session<C> {
             Copy::Open { permit, .. } if !self.skipping => {
                 self.pending.push_back(Expect::CopyEnd);
                 self.link.send(&permit, message);
+                if self.guard.holds() || self.script.is_some() {
+                    // Sent with Execute: the server would keep its answer until a Sync that waits for it.
+                    let mut flush = BytesMut::new();
+                    put_bare(&mut flush, b'H');
+                    self.link.send_own(flush);
+                }
             }
             Copy::Swallow(complaint) => self.refuse_query("", *complaint, Vec::new()),
             Copy::Open { .. } | Copy::Idle => {}

@@ -12,6 +12,7 @@ use crate::base::id::GrantId;
 use crate::catalog::Catalogs;
 use crate::grant::Live;
 use crate::record::Journal;
+use crate::role::Roles;
 use crate::upstream::{Cutter, Link};
 
 /// How long a warm connection waits for the next session of its grant.
@@ -24,6 +25,8 @@ pub struct House {
     pub clock: Clock,
     /// Schema snapshots.
     pub catalogs: Catalogs,
+    /// The second enforcer.
+    pub roles: Roles,
     /// Ends backends.
     pub cutter: Cutter,
     /// Who may cancel what.
@@ -67,10 +70,13 @@ impl Warm {
         self.0.entry(grant.id).or_default().push((Instant::now(), grant, link));
     }
 
-    /// The most recently used connection of `grant`.
-    pub fn take(&mut self, grant: GrantId) -> Option<Link> {
+    /// The most recently used connection of `grant` that started with these settings. When it has only others, the
+    /// oldest of them is given up: the new one takes its place.
+    pub fn take(&mut self, grant: GrantId, settings: &[(String, String)]) -> Option<Link> {
         let links = self.0.get_mut(&grant)?;
-        let link = links.pop().map(|(_, _, link)| link);
+        let alike = links.iter().rposition(|(_, _, link)| link.settings == settings);
+        let (_, _, link) = links.remove(alike.unwrap_or_default());
+        let link = alike.map(|_| link);
         if links.is_empty() {
             self.0.remove(&grant);
         }

@@ -103,10 +103,11 @@ impl Log {
         n
     }
 
-    /// An execution about to be sent; returns its number. `text` is given when no `statement` record holds it.
-    pub fn intent(&mut self, permit: &Permit, number: u64, text: Option<&str>) -> u64 {
+    /// An execution about to be sent; returns its number. `text` is given when no `statement` record holds it. `later`:
+    /// its effect waits for a COMMIT, whose own intent makes this one durable.
+    pub fn intent(&mut self, permit: &Permit, number: u64, text: Option<&str>, later: bool) -> u64 {
         self.intents += 1;
-        self.durable |= permit.effect() == Effect::Change || self.core.house.strict;
+        self.durable |= (permit.effect() == Effect::Change && !later) || self.core.house.strict;
         let (text, cut) = text.map_or((None, None), |text| {
             let (text, cut) = capped(text);
             (Some(text), cut)

@@ -5,7 +5,9 @@ pub mod cancel;
 mod client;
 mod copy;
 pub mod core;
+mod guard;
 mod log;
+mod owner;
 mod pending;
 pub mod prepared;
 mod pump;
@@ -14,6 +16,7 @@ mod schema;
 mod script;
 mod server;
 mod shape;
+mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -111,8 +114,12 @@ pub struct Session<C> {
     copy: Copy,
     /// A Query that goes out statement by statement.
     script: Option<script::Script>,
+    /// Who the session is for the statement at hand.
+    wardrobe: owner::Wardrobe,
     /// The status of the last ReadyForQuery.
     transaction: u8,
+    /// Something was sent since then that may end the transaction block.
+    block_ends: bool,
     /// Extended-protocol messages were sent since the last Sync was answered.
     pipeline: bool,
     /// A message was refused: the client's messages are dropped up to its Sync, as the server would.
@@ -129,6 +136,17 @@ pub struct Session<C> {
     client_stream: (usize, Onward),
     /// Bytes of a streamed server message still to pass on.
     server_stream: usize,
+    /// Bytes of a server message still to be dropped.
+    server_discard: usize,
+    /// The statement a limit watches.
+    guard: guard::Guard,
+    /// The end of a script's last statement, told once the commit succeeded.
+    parting: Option<guard::Held>,
+    /// A cancel of the broker's own is under way.
+    stop: Option<guard::Stop>,
+    /// Answers so far, to see whether the server moves.
+    answers: u64,
+    watchdog: watchdog::Watchdog,
 }
 
 /// What a session is made of: everything the doors have settled before it starts.
@@ -206,7 +224,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             portals: HashMap::new(),
             copy: Copy::Idle,
             script: None,
+            wardrobe: owner::Wardrobe::default(),
             transaction: b'I',
+            block_ends: false,
             pipeline: false,
             skipping: false,
             server_skips: false,
@@ -215,6 +235,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             read_ahead: None,
             client_stream: (0, Onward::Drop),
             server_stream: 0,
+            server_discard: 0,
+            guard: guard::Guard::default(),
+            parting: None,
+            stop: None,
+            answers: 0,
+            watchdog: watchdog::Watchdog::default(),
         };
         let end = session.serve(&mut slot, &stop).await;
         session.finish(end).await
@@ -240,13 +266,22 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
     where
         F: Future<Output = Ending>,
     {
+        if self.guard_due() {
+            let told = self.outbound.len();
+            tokio::select! {
+                biased;
+                ending = over.as_mut() => return Err(End::Grant(ending)),
+                settled = self.settle() => settled?,
+            }
+            return self.record_outcomes(told, 0);
+        }
         self.client_frames()?;
         self.record_and_release(over.as_mut()).await?;
         if self.waiting && self.pending.is_empty() {
             tokio::select! {
                 biased;
                 ending = over.as_mut() => return Err(End::Grant(ending)),
-                refreshed = self.refresh_view() => refreshed?,
+                rested = self.at_rest() => rested?,
             }
             self.waiting = false;
             return Ok(());
@@ -262,16 +297,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.read_ahead = Some(Rc::new(judged.map_err(|_| End::UpstreamGone)?));
             return Ok(());
         }
-        let (from_client, from_server) = self.wait(over).await?;
+        if self.view_can_be_shared() {
+            // At once, not with this session's next statement: others may be waiting to see it.
+            self.waiting = true;
+            return Ok(());
+        }
+        let Some((from_client, from_server)) = self.wait_in_time(over).await? else {
+            return Ok(());
+        };
         if from_server.read || from_server.closed {
             let (told, streaming) = (self.outbound.len(), self.server_stream);
             let fatal = self.server_frames()?;
-            if let Err(fault) = self.log.commit() {
-                // The client must not hear of an outcome that is not recorded.
-                self.outbound.truncate(told);
-                self.server_stream = streaming;
-                return Err(End::Fatal(Box::new(log::outcome_unrecorded(&fault))));
-            }
+            self.record_outcomes(told, streaming)?;
             if fatal || from_server.closed {
                 return Err(End::UpstreamGone);
             }
@@ -282,6 +319,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             return Err(End::ClientGone);
         }
         Ok(())
+    }
+
+    /// Everything sent so far was answered: the schema is read again where it moved, what was written is counted.
+    async fn at_rest(&mut self) -> Result<(), End> {
+        self.catch_up().await?;
+        if self.guard.wants_count() {
+            self.count_before().await?;
+        }
+        Ok(())
+    }
+
+    /// Records outcomes before the client hears of them: what it has been told so far are `told` bytes, `streaming` were
+    /// on their way.
+    fn record_outcomes(&mut self, told: usize, streaming: usize) -> Result<(), End> {
+        match self.log.commit() {
+            Ok(_) => Ok(()),
+            Err(fault) => {
+                self.outbound.truncate(told);
+                self.server_stream = streaming;
+                Err(End::Fatal(Box::new(log::outcome_unrecorded(&fault))))
+            }
+        }
     }
 
     /// Records this batch's intents, makes them durable where they change something, and frees the staged bytes.
@@ -371,6 +430,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             && self.transaction == b'I'
             && self.pending.is_empty()
             && !self.pipeline
+            && !self.guard.holds()
+            && self.stop.is_none()
             && self.link.backlog() == 0;
         if !clean {
             // Closing the socket does not stop a running statement; this does.
@@ -406,6 +467,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
 
     /// Every statement without an outcome gets one, then the session's own closing record.
     fn close_record(&mut self, end: &End) {
+        let ended = self
+            .guard
+            .take_held()
+            .into_iter()
+            .chain(self.parting.take().map(guard::Held::run));
+        for run in ended {
+            self.log.abandoned(&run);
+        }
         while let Some(expect) = self.pending.pop_front() {
             match expect {
                 Expect::Execute(run) => self.log.abandoned(&run),

@@ -55,6 +55,9 @@ pub struct Prepared {
     pub number: u64,
     /// The judgement at the time it was made.
     pub judged: Rc<Judged>,
+    /// Binding it may run code that is not PostgreSQL's own: it has parameters of user-defined types, or calls functions
+    /// beyond the safe ones.
+    pub foreign: bool,
 }
 
 impl Prepared {
@@ -237,6 +240,7 @@ mod tests {
             tables: vec![tables],
             columns: None,
             functions: Vec::new(),
+            owner: None,
             objects: std::collections::BTreeSet::new(),
             settings: std::collections::BTreeMap::new(),
         };

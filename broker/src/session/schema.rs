@@ -16,6 +16,15 @@ use crate::wire::{backend, frontend};
 /// The name of the broker's own statement and portal while it reads the schema.
 const OWN: &str = "hoop_schema";
 
+/// What the judgement rests on and code of users can change: the effective search path and some settings. The server
+/// reports changed settings only with ReadyForQuery, and the path only from version 18 on.
+const GROUND: &str = "SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(true), \
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
+
+/// The answer to [`GROUND`].
+type Ground = (Vec<String>, String, String, String, String);
+
 /// What names resolve against.
 #[derive(Debug)]
 pub struct View {
@@ -25,6 +34,8 @@ pub struct View {
     private: bool,
     /// The snapshot is older than what the session did.
     behind: bool,
+    /// Code of users ran that could have changed the search path without a word to anybody.
+    doubted: bool,
     /// The search path that sessions begin with. A session that has another one keeps its snapshot to itself.
     path: Vec<String>,
 }
@@ -38,6 +49,7 @@ impl View {
             updates,
             private: false,
             behind: false,
+            doubted: false,
             path,
         }
     }
@@ -68,6 +80,11 @@ impl View {
         self.behind |= self.private;
     }
 
+    /// Code of users is about to run.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// The transaction is over, one way or the other.
     pub fn transaction_over(&mut self) {
         self.behind |= self.private;
@@ -89,8 +106,26 @@ impl<C> Session<C> {
     /// True when the next statement cannot be judged before the schema was read again.
     pub(super) fn view_is_behind(&mut self) -> bool {
         self.view.follow();
+        // The server drops the rest of a pipeline, and what the transaction changed may be gone with it.
+        if self.server_skips && self.view.private {
+            return true;
+        }
         // In a failed transaction nothing but ROLLBACK runs, and nothing can be read.
-        self.view.behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+        let behind = self.view.behind || self.view.doubted;
+        behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+    }
+
+    /// True when a schema change of this session was committed and has not been read yet.
+    pub(super) fn view_can_be_shared(&self) -> bool {
+        self.view.behind && self.transaction == b'I' && !self.pipeline && self.pending.is_empty() && !self.guard.holds()
+    }
+
+    /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
+    /// follows is judged once the outcome is known.
+    pub(super) fn commits(&mut self) {
+        if self.transaction != b'T' || self.block_ends {
+            self.view.rolled_back();
+        }
     }
 
     /// Holds the client's next message back until the server has answered everything so far.
@@ -105,15 +140,16 @@ impl<C> Session<C> {
 
     /// Reads the schema through the session's own connection, inside whatever transaction it is in.
     pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
-        if self.server_skips || !self.view.behind {
+        if self.server_skips {
             return Ok(());
         }
-        if self.transaction == b'E' && self.pipeline {
-            let text = "statements behind a ROLLBACK in the same pipeline cannot be judged";
-            let complaint = Complaint::fatal("0A000", text).hint("send Sync after the ROLLBACK");
-            return Err(End::Fatal(Box::new(complaint)));
+        if !self.view.behind {
+            return self.check_ground().await;
         }
-        let text = self.own_query(catalog::query(catalog::Part::User)).await?;
+        let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
+            Ok(text) => text,
+            Err(error) => return self.not_read(&error),
+        };
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
@@ -124,30 +160,99 @@ impl<C> Session<C> {
                 .house
                 .catalogs
                 .publish(&self.link.target, self.view.snapshot.clone());
+            self.core.house.roles.moved(&self.link.target.name);
         }
-        Ok(())
+        self.check_ground().await
     }
 
-    /// Runs one query of the broker's own and returns its only value. In the middle of a pipeline it ends with Flush,
-    /// so that the client's implicit transaction stays open; otherwise with Sync.
-    async fn own_query(&mut self, sql: &str) -> Result<String, End> {
-        let mut out = BytesMut::with_capacity(sql.len() + 128);
-        frontend::put_parse(&mut out, OWN, sql);
-        frontend::put_bind(&mut out, OWN, OWN);
-        frontend::put_execute(&mut out, OWN);
-        // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes: the
-        // second one is the last answer where no Sync follows.
-        frontend::put_close_portal(&mut out, OWN);
-        frontend::put_close_statement(&mut out, OWN);
-        let last = if self.pipeline { b'3' } else { b'Z' };
+    /// Makes sure that what statements are judged by still holds after code of users ran.
+    async fn check_ground(&mut self) -> Result<(), End> {
+        if !self.view.doubted {
+            return Ok(());
+        }
+        let text = match self.own_query(GROUND).await? {
+            Ok(text) => text,
+            Err(error) => return self.not_read(&error),
+        };
+        self.view.doubted = false;
+        let (path, strings, encoding, rows, read_only): Ground =
+            serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
+        let reads = self.grant.scope.limits.read_only.is_some();
+        let changed = [
+            ("search_path", path != self.view.snapshot.search_path),
+            ("standard_conforming_strings", strings != "on"),
+            ("client_encoding", encoding != "UTF8"),
+            ("row_security", rows != "on"),
+            ("transaction_read_only", reads && read_only != "on"),
+        ];
+        let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
+            return Ok(());
+        };
+        let text = format!("the session's {name} changed, so statements can no longer be judged");
+        let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
+        Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
+    }
+
+    /// The broker's own query failed. In a pipeline the server's words stand for the next statement's; elsewhere nobody
+    /// asked, and nothing more can be judged.
+    fn not_read(&mut self, error: &BytesMut) -> Result<(), End> {
+        if self.pipeline {
+            self.failed_on_our_own(error);
+            return Ok(());
+        }
+        let text = "the broker could not read the schema after this session changed it";
+        Err(End::Fatal(Box::new(Complaint::fatal("58000", text))))
+    }
+
+    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse.
+    pub(super) async fn own_query(&mut self, sql: &str) -> Result<Result<String, BytesMut>, End> {
+        match self.own_batch(&[sql]).await? {
+            Ok(value) => value.map(Ok).ok_or(End::UpstreamGone),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Runs statements of the broker's own and returns the last value of them all, or the server's ErrorResponse. In the
+    /// middle of a pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    pub(super) async fn own_batch(
+        &mut self,
+        batch: &[impl AsRef<str>],
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
+        let mut out = BytesMut::with_capacity(batch.iter().map(|sql| sql.as_ref().len() + 128).sum());
+        for sql in batch {
+            frontend::put_parse(&mut out, OWN, sql.as_ref());
+            frontend::put_bind(&mut out, OWN, OWN);
+            frontend::put_execute(&mut out, OWN);
+            // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes:
+            // the last one is the last answer where no Sync follows.
+            frontend::put_close_portal(&mut out, OWN);
+            frontend::put_close_statement(&mut out, OWN);
+        }
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
+        let (last, times) = if self.pipeline {
+            (b'3', 2 * batch.len())
+        } else {
+            (b'Z', 1)
+        };
+        self.own_exchange(&out, last, times).await
+    }
+
+    /// Sends messages of the broker's own and reads up to the `times`th answer of the kind `last`.
+    pub(super) async fn own_exchange(
+        &mut self,
+        out: &[u8],
+        last: u8,
+        times: usize,
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
         let sent = async {
-            self.link.transport.write_all(&out).await?;
+            // What was released before goes first.
+            self.link.transport.write_all_buf(&mut self.link.outbound).await?;
+            self.link.transport.write_all(out).await?;
             self.link.transport.flush().await
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
-        let mut value = None;
-        let mut portal_closed = false;
+        let (mut value, mut error) = (None, None);
+        let mut left = times;
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
@@ -157,13 +262,25 @@ impl<C> Session<C> {
                     value = column.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
                 }
                 Some(b'E') => {
-                    let text = "the broker could not read the schema after this session changed it";
-                    return Err(End::Fatal(Box::new(Complaint::fatal("58000", text))));
+                    let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
+                    if report.is_fatal() {
+                        self.log.note_fatal();
+                        self.outbound.extend_from_slice(&message);
+                        return Err(End::UpstreamGone);
+                    }
+                    if self.pipeline {
+                        return Ok(Err(message));
+                    }
+                    error = Some(message);
                 }
                 // Asynchronous messages are the client's.
                 Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
-                Some(b'3') if !portal_closed => portal_closed = true,
-                Some(tag) if *tag == last => return value.ok_or(End::UpstreamGone),
+                Some(tag) if *tag == last => {
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        return Ok(error.map_or(Ok(value), Err));
+                    }
+                }
                 _ => {}
             }
         }

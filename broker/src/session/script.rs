@@ -1,7 +1,8 @@
-//! A Query of several statements in which an early one changes the schema: what follows can be judged only against
-//! the schema as it is then. The statements go out one by one in the extended protocol, without Sync in between, so
-//! they stay in the one implicit transaction that the Query would have been; the answers that a Query would not have
-//! are left out.
+//! A Query whose statements cannot all be sent at once: an early one changes the schema, so that what follows can be
+//! judged only against the schema as it is then, or a limit watches one of them. The statements go out one by one in
+//! the extended protocol, without Sync in between, so they stay in the one implicit transaction that the Query would
+//! have been; the answers that a Query would not have are left out. The end of the last one is told after the commit,
+//! as in a Query.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,9 +12,10 @@ use bytes::BytesMut;
 
 use super::pending::Expect;
 use super::prepared::Judged;
-use super::{Session, refusal};
+use super::{End, Session, refusal};
 use crate::decide::Decision;
-use crate::sql::{Barrier, Class};
+use crate::decide::limit::Watch;
+use crate::sql::{Barrier, Class, Names};
 use crate::wire::frontend;
 
 /// The statements still to be sent.
@@ -22,20 +24,30 @@ pub struct Script {
     text: Rc<str>,
     spans: VecDeque<Range<usize>>,
     number: u64,
+    /// A single statement that is sent as the Query it came as; decided once everything before it is answered.
+    alone: Option<bool>,
 }
 
 impl<C> Session<C> {
-    /// True when a statement of the text must be judged after an earlier one has changed the schema.
+    /// True when a statement of the text must be judged after an earlier one has changed the schema, or runs alone.
     pub(super) fn needs_script(&self, judged: &Judged) -> bool {
         let mut moved = false;
         for statement in &judged.statements {
+            if let Decision::Allow(permit) = &statement.decision
+                && !self.watch(permit).is_nothing()
+            {
+                return true;
+            }
             if moved && statement.class != Class::Transaction {
                 return true;
             }
             match &statement.decision {
                 // Refused before anything moved: nothing of what follows is sent.
                 Decision::Deny(_) => return false,
+                // Nobody else's statement may run while the session is its owner.
+                Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
+                    moved |= permit.runs_foreign_code();
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,
@@ -59,53 +71,98 @@ impl<C> Session<C> {
             text: text.into(),
             spans,
             number,
+            alone: None,
         });
     }
 
-    /// Goes on with the script once the server has answered everything so far. False when it must wait.
-    pub(super) fn step_script(&mut self) -> bool {
-        if !self.pending.is_empty() {
-            return false;
-        }
-        if !self.server_skips && self.view_is_behind() {
-            self.waiting = true;
-            return false;
-        }
-        let Some(script) = &mut self.script else {
-            return true;
-        };
-        let next = script.spans.pop_front().filter(|_| !self.server_skips);
-        let Some(span) = next else {
-            self.script = None;
-            self.finish_script();
-            return true;
-        };
-        let (text, number) = (script.text.clone(), script.number);
-        let statement = text.get(span).unwrap_or_default();
-        self.send_step(statement, number);
-        true
+    /// True while the last statement of a script runs.
+    pub(super) fn is_last_step(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.spans.is_empty())
     }
 
-    fn send_step(&mut self, text: &str, number: u64) {
-        let judged = self.judge(text);
-        self.pipeline = true;
-        let Some(statement) = judged.statements.first() else {
-            if let Some(fault) = &judged.unreadable {
-                self.note_denied(&fault.denial, text);
-                self.refuse_step(refusal::not_read(fault));
-            }
-            return;
+    /// Goes on with the script once the server has answered everything so far. False when it must wait.
+    pub(super) fn step_script(&mut self) -> Result<bool, End> {
+        if !self.pending.is_empty() || self.guard.holds() {
+            return Ok(false);
+        }
+        if !self.server_skips && !self.wardrobe.is_ready() && (self.view_is_behind() || self.is_owner()) {
+            self.waiting = true;
+            return Ok(false);
+        }
+        let Some(script) = &self.script else {
+            return Ok(true);
         };
-        let permit = match self.allowed(statement) {
-            Ok(permit) => permit,
-            Err(refused) => {
+        let (text, number, alone) = (script.text.clone(), script.number, script.alone);
+        let next = script.spans.front().cloned().filter(|_| !self.server_skips);
+        let Some(span) = next else {
+            self.script = None;
+            if alone != Some(true) {
+                self.finish_script();
+            }
+            return Ok(true);
+        };
+        let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
+        if let Some(script) = &mut self.script {
+            script.alone = Some(alone);
+        }
+        let statement = text.get(span).unwrap_or_default();
+        if self.step_wants_owner(statement, alone) {
+            self.waiting = true;
+            return Ok(false);
+        }
+        if alone {
+            self.send_alone(&text, number);
+            return Ok(true);
+        }
+        self.send_step(statement, number)
+    }
+
+    /// True before the only statement of a script.
+    fn is_single(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.spans.len() == 1)
+    }
+
+    /// Sends the next statement. False when the session must come to rest first.
+    fn send_step(&mut self, text: &str, number: u64) -> Result<bool, End> {
+        let judged = self.judge(text);
+        let permit = judged
+            .statements
+            .first()
+            .map(|statement| (statement, self.allowed(statement)));
+        let watch = match &permit {
+            Some((_, Ok(permit))) => self.watch(permit),
+            _ => Watch::NOTHING,
+        };
+        if !self.may_run_alone(watch) {
+            return Ok(false);
+        }
+        if let Some(script) = &mut self.script {
+            script.spans.pop_front();
+        }
+        self.pipeline = true;
+        let (statement, permit) = match permit {
+            Some((statement, Ok(permit))) => (statement, permit),
+            Some((statement, Err(refused))) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, text);
+                if statement.class == Class::CopyIn {
+                    return self.refuse_copy_in(&[], refused.complaint).map(|()| true);
+                }
                 self.refuse_step(refused.complaint);
-                return;
+                return Ok(true);
+            }
+            None => {
+                if let Some(fault) = &judged.unreadable {
+                    self.note_denied(&fault.denial, text);
+                    self.refuse_step(refusal::not_read(fault));
+                }
+                return Ok(true);
             }
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
+        self.wardrobe.use_hat();
+        self.wardrobe.executed = true;
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
@@ -119,6 +176,43 @@ impl<C> Session<C> {
             Expect::Execute(run),
         ]);
         self.link.send(&permit, out);
+        let name = match permit.names() {
+            Names::Cursor(name) => name,
+            _ => "",
+        };
+        self.runs_alone(watch, name);
+        Ok(true)
+    }
+
+    /// The one statement of a Query, as the Query it came as.
+    fn send_alone(&mut self, text: &str, number: u64) {
+        if let Some(script) = &mut self.script {
+            script.spans.pop_front();
+        }
+        let judged = self.judge(text);
+        let [statement] = judged.statements.as_slice() else {
+            return;
+        };
+        match self.allowed(statement) {
+            Ok(permit) => {
+                let run = self.begin(&permit, number, Some(text), statement);
+                self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                let mut out = BytesMut::with_capacity(text.len() + 8);
+                frontend::put_query(&mut out, text);
+                self.pending.push_back(Expect::Query {
+                    runs: vec![run],
+                    ended: 0,
+                    refusal: None,
+                });
+                self.link.send(&permit, out);
+            }
+            Err(refused) => {
+                self.wardrobe.use_hat();
+                self.note_refused(&refused, text);
+                self.refuse_query("", refused.complaint, Vec::new());
+            }
+        }
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {
@@ -133,6 +227,7 @@ impl<C> Session<C> {
     fn finish_script(&mut self) {
         // The Sync is ours: what the client sends next is not behind an error of its own.
         self.skipping = false;
+        self.commits();
         let mut out = BytesMut::new();
         frontend::put_bare(&mut out, b'S');
         self.pending.push_back(Expect::Sync);

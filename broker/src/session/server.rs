@@ -13,6 +13,9 @@ use crate::wire::frame::{HEADER, Head, server_streams};
 /// not the text that runs.
 const PINNED: &[(&str, &str)] = &[("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
 
+/// What a read-only scope relies on besides.
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
+
 /// A row up to this size is passed on whole, so that a session cut between two rows can still say why. A bigger one is
 /// passed on as it comes.
 const WHOLE_ROW: usize = 16 * 1024;
@@ -23,8 +26,12 @@ enum Answer {
     Pass,
     /// The client is not told.
     Drop,
+    /// The client is not told yet: the session keeps it.
+    Keep,
     /// The client sees this instead.
     Replace(Box<Complaint>),
+    /// It goes to the client behind what was kept.
+    Behind,
     /// It goes to the client, and the connection is over.
     Last,
 }
@@ -40,6 +47,7 @@ impl<C> Session<C> {
 
     fn pass_frames(&mut self, inbound: &mut BytesMut) -> Result<bool, End> {
         let mut last = false;
+        self.discard(inbound);
         let mut ready = self.server_stream.min(inbound.len());
         self.server_stream -= ready;
         while !last {
@@ -51,6 +59,13 @@ impl<C> Session<C> {
                 let here = head.total.min(rest.len());
                 if here < head.total && head.total <= WHOLE_ROW {
                     break;
+                }
+                if !self.row_passes(head) {
+                    self.forward(inbound, ready);
+                    ready = 0;
+                    self.server_discard = head.total;
+                    self.discard(inbound);
+                    continue;
                 }
                 self.server_stream = head.total - here;
                 ready += here;
@@ -65,7 +80,14 @@ impl<C> Session<C> {
                     ready += head.total;
                     last = true;
                 }
-                answer @ (Answer::Drop | Answer::Replace(_)) => {
+                Answer::Behind => {
+                    self.forward(inbound, ready);
+                    if let Some(held) = self.parting.take() {
+                        self.tell(held);
+                    }
+                    ready = head.total;
+                }
+                answer @ (Answer::Drop | Answer::Keep | Answer::Replace(_)) => {
                     self.forward(inbound, ready);
                     inbound.advance(head.total);
                     ready = 0;
@@ -94,22 +116,35 @@ impl<C> Session<C> {
 
     fn answer(&mut self, tag: u8, body: &[u8]) -> Result<Answer, End> {
         match tag {
-            b'C' => {
-                let text = backend::command_tag(body).map_err(|_| End::UpstreamGone)?;
+            b'C' | b'I' | b's' => {
+                let text = match tag {
+                    b'C' => backend::command_tag(body).map_err(|_| End::UpstreamGone)?,
+                    b's' => "SUSPENDED",
+                    _ => "",
+                };
+                if self.holds_completion(text, tag, body) {
+                    return Ok(Answer::Keep);
+                }
                 self.statement_ended(text);
             }
-            b'I' | b's' => self.statement_ended(if tag == b's' { "SUSPENDED" } else { "" }),
             b'1' | b'2' | b'3' | b'n' => return Ok(self.step_done(tag)),
             b'T' => self.described(),
-            b'Z' => self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?),
+            b'Z' => {
+                self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?);
+                if self.parting.is_some() {
+                    return Ok(Answer::Behind);
+                }
+            }
             b'E' => {
                 let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
                 return Ok(self.failed(&report));
             }
             b'S' => {
                 let (name, value) = backend::parameter(body).map_err(|_| End::UpstreamGone)?;
+                let read_only = self.grant.scope.limits.read_only.is_some();
                 if PINNED
                     .iter()
+                    .chain(read_only.then_some(&READ_ONLY))
                     .any(|(pinned, wanted)| *pinned == name && *wanted != value)
                 {
                     let text = format!("the session's {name} changed, so statements can no longer be judged");
@@ -117,8 +152,10 @@ impl<C> Session<C> {
                 }
             }
             b'G' => self.copy_began(),
-            // Notices, notifications, parameter descriptions, COPY out begin and end.
-            b'N' | b'A' | b't' | b'H' | b'c' => {}
+            b'H' => self.copy_out_began(body),
+            b'c' if self.is_cut() => return Ok(Answer::Drop),
+            // Notices, notifications, parameter descriptions, the end of COPY out.
+            b'N' | b'A' | b't' | b'c' => {}
             // Nothing else may come after start-up from a server that keeps the protocol.
             _ => return Err(End::UpstreamGone),
         }
@@ -127,6 +164,7 @@ impl<C> Session<C> {
 
     /// ParseComplete, BindComplete, CloseComplete, NoData.
     fn step_done(&mut self, tag: u8) -> Answer {
+        self.answers += 1;
         self.drop_copy_ends();
         match (tag, self.pending.pop_front()) {
             (_, Some(Expect::Quiet | Expect::QuietDescribe)) => return Answer::Drop,
@@ -134,6 +172,7 @@ impl<C> Session<C> {
                 self.prepared.insert(name, prepared);
             }
             (b'2', Some(Expect::Bind { portal, prepared })) => {
+                self.guard.forget(&portal);
                 self.portals.insert(portal, prepared);
             }
             (b'3', Some(Expect::CloseStatement(name))) => {
@@ -157,6 +196,7 @@ impl<C> Session<C> {
 
     /// CommandComplete, EmptyQueryResponse, PortalSuspended.
     fn statement_ended(&mut self, tag: &str) {
+        self.answers += 1;
         self.drop_copy_ends();
         let rows = backend::tag_rows(tag);
         match self.pending.pop_front() {
@@ -183,7 +223,7 @@ impl<C> Session<C> {
         }
     }
 
-    fn succeeded(&mut self, run: Run, tag: &str, rows: u64) {
+    pub(super) fn succeeded(&mut self, run: Run, tag: &str, rows: u64) {
         if run.copy.is_some() {
             self.copy = Copy::Idle;
         }
@@ -195,6 +235,7 @@ impl<C> Session<C> {
     }
 
     fn ready(&mut self, status: u8) {
+        self.answers += 1;
         while let Some(expect) = self.pending.pop_front() {
             match expect {
                 Expect::Sync | Expect::Query { .. } => break,
@@ -205,27 +246,33 @@ impl<C> Session<C> {
         // The end of a COPY that has just been answered: whoever waits for all answers would wait for it for ever.
         self.drop_copy_ends();
         self.transaction = status;
+        self.wardrobe.executed = self.pending.iter().any(|expect| matches!(expect, Expect::Execute(_)));
+        self.block_ends &= !self.pending.is_empty();
         self.server_skips = false;
         self.pipeline = self
             .pending
             .iter()
             .any(|expect| !matches!(expect, Expect::Query { .. }));
         if status == b'I' {
+            self.guard.miscounted();
             self.portals.clear();
             self.view.transaction_over();
         }
     }
 
     fn failed(&mut self, report: &Report<'_>) -> Answer {
+        self.answers += 1;
         self.drop_copy_ends();
         if !matches!(self.copy, Copy::Swallow(_)) {
             self.copy = Copy::Idle;
         }
+        self.wardrobe.failed();
         if report.is_fatal() {
             self.log.note_fatal();
             return Answer::Last;
         }
         let mut refusal = None;
+        let ours = self.guarded_failed(report.sqlstate);
         match self.pending.front_mut() {
             Some(Expect::Query {
                 runs,
@@ -240,8 +287,11 @@ impl<C> Session<C> {
                 refusal = ours.take();
             }
             // A deferred constraint or a commit failed: ReadyForQuery follows.
-            Some(Expect::Sync) | None => {}
+            Some(Expect::Sync) | None => self.parting_failed(report.sqlstate),
             Some(_) => refusal = self.pipeline_failed(report),
+        }
+        if let Some(complaint) = ours {
+            return Answer::Replace(complaint);
         }
         match refusal {
             Some(complaint) if self.nonce.made(report.message) => Answer::Replace(complaint),
@@ -309,7 +359,7 @@ impl<C> Session<C> {
     }
 
     /// A marker at the front belongs to a COPY that has ended.
-    fn drop_copy_ends(&mut self) {
+    pub(super) fn drop_copy_ends(&mut self) {
         while matches!(self.pending.front(), Some(Expect::CopyEnd)) {
             self.pending.pop_front();
         }

@@ -4,6 +4,8 @@ pub mod functions;
 pub mod grammar;
 pub mod kinds;
 pub mod lower;
+pub mod project;
+pub mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;
@@ -127,6 +129,37 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
+    /// It writes to a foreign table: the server does not count these rows.
+    pub remote: bool,
+    /// What it reaches through views.
+    pub implied: Vec<Implied>,
+    /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
+    /// children, tables that a foreign key clears along.
+    pub reaches: Vec<(String, String)>,
+}
+
+/// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Implied {
+    /// Under which class the view is touched.
+    pub class: Class,
+    /// What is reached.
+    pub reached: Reached,
+    /// The views on the way, as (schema, name), the outermost first.
+    pub views: Vec<(String, String)>,
+    /// Rows that the views keep to themselves can show in errors of this statement: no view covers that.
+    pub leaks: bool,
+}
+
+/// What is behind a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// A relation.
+    Touch(Touch),
+    /// A function that runs with its owner's rights.
+    Call(FunctionName),
 }
 
 /// One relation, or one object of another kind, touched under one class.
@@ -187,7 +220,8 @@ pub enum Barrier {
     None,
     /// The schema changes: the snapshot must be read again before the next statement is judged.
     Schema,
-    /// ROLLBACK, ROLLBACK TO: a schema change made in the transaction is gone.
+    /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
+    /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::snapshot::Attached;
 use super::{Relation, RelationKind, Snapshot};
 
 /// A file of the corpus.
@@ -38,6 +39,7 @@ pub(crate) fn fixture() -> Snapshot {
                 .iter()
                 .map(|pair| (text(&pair[0]), text(&pair[1])))
                 .collect(),
+            attached: serde_json::from_value(row.get(6).cloned().unwrap_or_default()).unwrap_or_default(),
         };
         snapshot
             .relations
@@ -64,6 +66,7 @@ pub(crate) fn workload(name: &str) -> Snapshot {
             columns: row[2].as_array().unwrap().iter().map(text).collect(),
             owner_table: row[3].as_str().map(|table| ("public".to_owned(), table.to_owned())),
             parents: Vec::new(),
+            attached: Attached::default(),
         };
         snapshot
             .relations
@@ -87,6 +90,7 @@ pub(crate) fn add_table(snapshot: &mut Snapshot, schema: &str, name: &str, colum
         columns: columns.iter().map(|&column| column.to_owned()).collect(),
         owner_table: None,
         parents: Vec::new(),
+        attached: Attached::default(),
     };
     snapshot
         .relations

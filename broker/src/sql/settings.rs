@@ -16,7 +16,7 @@ pub enum Bound {
     Utf8,
     /// A size up to [`WORK_MEM_KB`].
     Memory,
-    /// A time above zero: zero would switch the timeout off.
+    /// A time above zero (zero would switch the timeout off), up to the scope's own limit where it has one.
     Timeout,
     /// A time; the scope's own limit, where it has one, cannot be raised.
     Limited,
@@ -25,8 +25,9 @@ pub enum Bound {
 /// The bound of a setting that may be changed; `None` when it may not.
 pub fn bound(name: &str) -> Option<Bound> {
     Some(match name {
-        "bytea_output"
-        | "client_min_messages"
+        // Who the job is stands in the ledger, with the server's own process id.
+        "application_name"
+        | "bytea_output"
         | "datestyle"
         | "default_transaction_deferrable"
         | "default_transaction_isolation"
@@ -37,8 +38,11 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "timezone"
         | "transaction_deferrable"
         | "transaction_isolation"
-        | "transaction_read_only"
         | "xmloption" => Bound::Any,
+        // Under `read-only` only those that keep it on are allowed.
+        "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
@@ -55,7 +59,6 @@ pub fn bound(name: &str) -> Option<Bound> {
 
 /// Settings that may be read besides those that may be changed.
 const READABLE: &[&str] = &[
-    "application_name",
     "block_size",
     "constraint_exclusion",
     "default_table_access_method",
@@ -183,11 +186,10 @@ impl Bound {
                 ["utf8", "unicode"].iter().any(|word| word.eq_ignore_ascii_case(&name))
             }
             Self::Memory => kilobytes(value).is_some_and(|size| size <= WORK_MEM_KB),
-            Self::Timeout => duration(value).is_some_and(|time| !time.is_zero()),
-            Self::Limited => match limit {
-                None => true,
-                Some(limit) => duration(value).is_some_and(|time| !time.is_zero() && time <= limit),
-            },
+            Self::Limited if limit.is_none() => true,
+            Self::Timeout | Self::Limited => {
+                duration(value).is_some_and(|time| !time.is_zero() && limit.is_none_or(|limit| time <= limit))
+            }
         }
     }
 }
@@ -259,7 +261,6 @@ mod tests {
             "backslash_quote",
             "log_statement",
             "debug_print_parse",
-            "application_name",
             "session_preload_libraries",
             "local_preload_libraries",
             "temp_tablespaces",

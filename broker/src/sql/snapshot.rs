@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 /// What kind of relation it is (`pg_class.relkind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelationKind {
@@ -41,6 +43,90 @@ pub struct Relation {
     pub owner_table: Option<(String, String)>,
     /// Direct inheritance parents and partition roots, as (schema, name).
     pub parents: Vec<(String, String)>,
+    /// What a statement on it reaches without naming it. Empty for PostgreSQL's own relations.
+    pub attached: Attached,
+}
+
+/// What hangs on a relation: what its query reads, and what runs with the rights of somebody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attached {
+    /// What a view or a materialized view reads.
+    pub reads: Vec<Reads>,
+    /// A view that keeps rows of what it reads to itself, and has no `security_barrier`: what stands in a condition may
+    /// be computed for those rows too, and an error then shows them.
+    pub leaks: bool,
+    /// What CREATE RULE turns into something else: `insert`, `update`, `delete`.
+    pub rules: Vec<String>,
+    /// Triggers whose functions are SECURITY DEFINER.
+    pub triggers: Vec<Trigger>,
+    /// SECURITY DEFINER functions in the query of a view, in defaults, generated columns, checks and indexes.
+    pub calls: Vec<Call>,
+    /// Tables that its foreign keys point to.
+    pub references: Vec<Reference>,
+    /// What DROP … CASCADE would take along and no snapshot names: by column, or `None` for the relation itself.
+    pub entangled: Vec<Option<String>>,
+}
+
+/// One relation that a view reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its columns; `None` when whole rows are read.
+    pub columns: Option<Vec<String>>,
+}
+
+/// One trigger that runs with the rights of its function's owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// The schema of its function.
+    pub schema: String,
+    /// The name of its function.
+    pub name: String,
+    /// `insert`, `update`, `delete`, `truncate`.
+    pub events: Vec<String>,
+    /// `UPDATE OF` these columns; empty for any.
+    pub columns: Vec<String>,
+    /// It fires only for a new row in which this column is this text.
+    pub when: Option<When>,
+}
+
+/// `WHEN (new.column = 'text')`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct When {
+    /// The column.
+    pub column: String,
+    /// The text.
+    pub text: String,
+    /// The column has a default, which could be that text.
+    pub has_default: bool,
+}
+
+/// One function that runs with its owner's rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The column of which it makes the default; `None` when every row calls it.
+    pub column: Option<String>,
+}
+
+/// One foreign key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The schema of the table it points to.
+    pub schema: String,
+    /// The name of that table.
+    pub name: String,
+    /// The columns it points to.
+    pub columns: Vec<String>,
+    /// Rows go or change here when a row goes or changes there.
+    pub cascades: bool,
 }
 
 /// The schema as one session sees it.

@@ -23,6 +23,8 @@ pub struct Link {
     pub pid: u32,
     /// The server's ParameterStatus values, as of login.
     pub parameters: Vec<(String, String)>,
+    /// The settings it logged in with: what RESET and DISCARD go back to.
+    pub settings: Vec<(String, String)>,
     key: Vec<u8>,
     staged: BytesMut,
 }
@@ -36,6 +38,7 @@ impl Link {
         pid: u32,
         key: Vec<u8>,
         parameters: Vec<(String, String)>,
+        settings: Vec<(String, String)>,
     ) -> Self {
         Self {
             target,
@@ -44,6 +47,7 @@ impl Link {
             outbound: BytesMut::new(),
             pid,
             parameters,
+            settings,
             key,
             staged: BytesMut::new(),
         }

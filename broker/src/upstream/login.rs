@@ -32,7 +32,7 @@ const PINS: &[(&str, &str)] = &[
 pub struct Dress {
     /// `application_name`: repository, run and job, at most 63 bytes.
     pub application: String,
-    /// Further settings, such as the scope's timeouts.
+    /// Further settings: the scope's timeouts, what the client chose at start-up. Of two for one name the later holds.
     pub settings: Vec<(String, String)>,
 }
 
@@ -82,11 +82,14 @@ impl<'a> Login<'a> {
                 b'N' => {}
                 b'E' => {
                     let report = backend::report(&body).map_err(|fault| self.protocol(&fault))?;
+                    let database = self.target.name.clone();
+                    // Class 22 after the proof of who we are: a value of the start-up packet, not the login.
+                    if authenticated && report.sqlstate.starts_with("22") {
+                        let cause = format!("{} (SQLSTATE {})", report.message, report.sqlstate);
+                        return Err(UpstreamFault::Setting { database, cause });
+                    }
                     let sqlstate = report.sqlstate.to_owned();
-                    return Err(UpstreamFault::Refused {
-                        database: self.target.name.clone(),
-                        sqlstate,
-                    });
+                    return Err(UpstreamFault::Refused { database, sqlstate });
                 }
                 b'Z' if authenticated => break,
                 _ => return Err(self.broken("unexpected message during login")),
@@ -100,6 +103,7 @@ impl<'a> Login<'a> {
             pid,
             secret,
             parameters,
+            dress.settings.clone(),
         ))
     }
 
@@ -165,7 +169,7 @@ impl<'a> Login<'a> {
     fn begin(&self, offered: &[u8]) -> Result<(ScramSha256, bool), UpstreamFault> {
         let has = |name: &str| offered.split(|&byte| byte == 0).any(|offer| offer == name.as_bytes());
         let binding = self.end_point();
-        let password = self.target.password.expose().as_bytes();
+        let password = self.target.session_password().expose().as_bytes();
         match binding {
             Some(digest) if has(SCRAM_SHA_256_PLUS) => Ok((
                 ScramSha256::new(password, ChannelBinding::tls_server_end_point(digest)),
@@ -268,7 +272,7 @@ fn startup(target: &Target, dress: &Dress) -> BytesMut {
         frontend::put_cstr(&mut out, name);
         frontend::put_cstr(&mut out, value);
     };
-    pair("user", &target.user);
+    pair("user", target.session_user());
     pair("database", &target.database);
     pair("application_name", &dress.application);
     for (name, value) in PINS {
@@ -276,6 +280,10 @@ fn startup(target: &Target, dress: &Dress) -> BytesMut {
     }
     for (name, value) in &dress.settings {
         pair(name, value);
+    }
+    if let Some(role) = target.role() {
+        // The login's own setting says the same; here a role that cannot be entered refuses the login.
+        pair("role", role);
     }
     out.put_u8(0);
     let length = u32::try_from(out.len()).unwrap_or(u32::MAX);

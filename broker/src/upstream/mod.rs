@@ -35,6 +35,45 @@ pub struct Target {
     pub password: Secret,
     /// TLS, verified in full; `None` only where the operator said `disable`.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The login of one grant, where PostgreSQL enforces as well. Control connections are the broker's all the same.
+    pub job: Option<Arc<JobLogin>>,
+}
+
+/// A login of one grant's own.
+#[derive(Debug)]
+pub struct JobLogin {
+    /// The login role.
+    pub user: String,
+    /// Its password, known to this process only.
+    pub password: Secret,
+    /// The role of the scope, which every session enters.
+    pub role: Arc<str>,
+}
+
+impl Target {
+    /// The same database, for the sessions of a grant with a login of its own.
+    #[must_use]
+    pub fn with_job(&self, job: JobLogin) -> Self {
+        Self {
+            job: Some(Arc::new(job)),
+            ..self.clone()
+        }
+    }
+
+    /// Whom a session logs in as.
+    pub fn session_user(&self) -> &str {
+        self.job.as_ref().map_or(&self.user, |job| &job.user)
+    }
+
+    /// With what.
+    pub fn session_password(&self) -> &Secret {
+        self.job.as_ref().map_or(&self.password, |job| &job.password)
+    }
+
+    /// The role a session works as; `None` where it is the login itself.
+    pub fn role(&self) -> Option<&Arc<str>> {
+        self.job.as_ref().map(|job| &job.role)
+    }
 }
 
 impl std::fmt::Debug for Target {
@@ -69,6 +108,14 @@ pub enum UpstreamFault {
         database: String,
         /// What the server answered.
         sqlstate: String,
+    },
+    /// The server refused a setting the session should start with.
+    #[error("database `{database}` refused a start-up setting: {cause}")]
+    Setting {
+        /// The operator's name of the database.
+        database: String,
+        /// What the server said: the client's own value, and nothing else.
+        cause: String,
     },
     /// The server asked for an authentication the broker does not do.
     #[error(
@@ -105,6 +152,7 @@ impl UpstreamFault {
             Self::Unreachable { database, .. }
             | Self::Tls { database, .. }
             | Self::Refused { database, .. }
+            | Self::Setting { database, .. }
             | Self::Authentication { database, .. }
             | Self::Protocol { database, .. }
             | Self::Query { database, .. } => database,
@@ -122,6 +170,7 @@ impl Fault for UpstreamFault {
             Self::Unreachable { .. } => "database-unreachable",
             Self::Tls { .. } => "database-tls",
             Self::Refused { .. } | Self::Authentication { .. } => "database-refused",
+            Self::Setting { .. } => "setting-refused",
             Self::Protocol { .. } | Self::Query { .. } => "database-protocol",
         }
     }
@@ -134,6 +183,7 @@ impl Fault for UpstreamFault {
             Self::Refused { .. } | Self::Authentication { .. } => {
                 format!("database `{database}` refused the broker's own login")
             }
+            Self::Setting { cause, .. } => format!("database `{database}` refused a start-up setting: {cause}"),
             Self::Protocol { .. } | Self::Query { .. } => {
                 format!("database `{database}` did not answer as PostgreSQL does")
             }
@@ -141,6 +191,9 @@ impl Fault for UpstreamFault {
     }
 
     fn fix(&self) -> Option<Cow<'_, str>> {
+        if matches!(self, Self::Setting { .. }) {
+            return Some(Cow::Borrowed("correct the setting in the client's connect options"));
+        }
         Some(Cow::Borrowed(
             "ask the operator: the broker's log names the cause; nothing was sent to the database",
         ))

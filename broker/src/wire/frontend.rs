@@ -11,7 +11,12 @@ pub struct Parse<'a> {
     pub name: &'a str,
     /// The SQL text.
     pub text: &'a str,
+    /// A parameter is declared to be of a type that is not PostgreSQL's own.
+    pub user_types: bool,
 }
+
+/// The first OID that PostgreSQL gives to what users create (`FirstNormalObjectId`).
+const FIRST_USER_OID: u32 = 16_384;
 
 /// Whether a `Describe` or `Close` names a statement or a portal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +41,14 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireFault> {
     let name = reader.cstr()?;
     let text = reader.cstr()?;
     let count = usize::try_from(reader.int16()?).map_err(|_| reader.malformed())?;
-    reader.bytes(count * 4)?;
+    let types = reader.bytes(count * 4)?;
     reader.end()?;
-    Ok(Parse { name, text })
+    let user_types = types
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .any(|oid| u32::from_be_bytes(*oid) >= FIRST_USER_OID);
+    Ok(Parse { name, text, user_types })
 }
 
 /// The portal and the statement a `Bind` names. The body may be cut after them: the values are streamed past, and
@@ -179,7 +189,8 @@ mod tests {
             parse(&out[5..]).unwrap(),
             Parse {
                 name: "s",
-                text: "SELECT 1"
+                text: "SELECT 1",
+                user_types: false,
             }
         );
         out.clear();

@@ -92,9 +92,9 @@ impl Outcome {
             .filter(|cell| cell.work != Work::Connect && cell.clients == 1)
         {
             for (index, name) in [(0, "p50"), (1, "p99")] {
-                // UPDATE and INSERT each wait for the disk.
+                // The COMMIT waits for the disk.
                 let waits = if cell.work == Work::Update {
-                    2.0 * self.control.fdatasync[index] * 1e3
+                    self.control.fdatasync[index] * 1e3
                 } else {
                     0.0
                 };
@@ -105,7 +105,7 @@ impl Outcome {
                     continue;
                 };
                 let syncs = if waits > 0.0 {
-                    format!(" + 2 × fdatasync ({waits:.0} µs)")
+                    format!(" + fdatasync ({waits:.0} µs)")
                 } else {
                     String::new()
                 };

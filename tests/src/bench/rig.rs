@@ -108,7 +108,7 @@ impl Rig {
         let certificate = authority.loopback()?;
         let fsync = if postgres_fsync { "on" } else { "off" };
         let settings = [
-            ("max_connections", "2300"),
+            ("max_connections", "5000"),
             ("fsync", fsync),
             ("shared_buffers", "512MB"),
             ("max_wal_size", "4GB"),

@@ -215,6 +215,9 @@ impl Full {
             let mark = self.mark();
             let sql = format!("SELECT id FROM app.orders WHERE note = '{mark}'");
             if let Said::Refused { sqlstate, text } = say(session, &sql).await? {
+                if self.may_have_run(&sqlstate) {
+                    return Ok(());
+                }
                 self.refused.push(mark);
                 score.check(sqlstate == "53100" && text.contains("disk is full"), || {
                     format!("a read was refused with {text}")
@@ -234,6 +237,9 @@ impl Full {
             self.disk.fill()?;
             return Ok(false);
         }
+        if matches!(&said, Said::Refused { sqlstate, .. } if self.may_have_run(sqlstate)) {
+            return Ok(false);
+        }
         self.refused.extend(super::oracle::markers(sql));
         let right = matches!(&said, Said::Refused { sqlstate, .. } if ["53100", "58030"].contains(&sqlstate.as_str()));
         score.check(right, || match said {
@@ -241,6 +247,12 @@ impl Full {
             Said::Refused { sqlstate, text } => format!("{sql} was refused with {sqlstate} {text}"),
         });
         Ok(true)
+    }
+
+    /// The last page took the intent and not the outcome, and the client was told just that. Then it may have run; what
+    /// did must be recorded, which is checked at the end.
+    fn may_have_run(&self, sqlstate: &str) -> bool {
+        sqlstate == "08007" && matches!(self.disk, Disk::Small(_))
     }
 
     /// New sessions, new grants, readiness: nobody gets in, everybody is told.

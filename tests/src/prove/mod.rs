@@ -7,7 +7,9 @@ pub mod cut;
 pub mod endings;
 pub mod full;
 pub mod hostile;
+pub mod layer;
 pub mod oracle;
+pub mod reworded;
 pub mod score;
 pub mod workload;
 

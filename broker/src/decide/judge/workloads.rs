@@ -29,9 +29,9 @@ fn own(schemas: &[&str]) -> Rule {
 fn refused(file: &str, preset: &str, schemas: &[&str], snapshot: &mut Snapshot) -> Vec<String> {
     let preset = presets::find(preset).unwrap();
     let line = scope(Vec::new()).origin;
-    let mut scope = scope(preset.rules(&line));
+    let mut scope = scope(preset.rules(&line, None));
     scope.can.push(own(schemas));
-    scope.ceiling.extend(preset.rules(&line));
+    scope.ceiling.extend(preset.rules(&line, None));
     scope.ceiling.push(own(schemas));
     scope.limits.statement_timeout = None;
     scope.limits.lock_timeout = None;

@@ -72,11 +72,11 @@ impl<'a> Walk<'a> {
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name: _,
+            name,
             num: _,
             newowner,
             def,
-            behavior: _,
+            behavior,
             missing_ok: _,
             recurse: _,
         } = command;
@@ -84,6 +84,12 @@ impl<'a> Walk<'a> {
             self.new_owner(host);
         }
         let def = def.as_deref();
+        if nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade)
+            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
+        {
+            let dropped = AlterTableType::try_from(*subtype) == Ok(AlterTableType::AtDropColumn);
+            self.cascades(relation, dropped.then_some(name.as_str()));
+        }
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
@@ -330,6 +336,9 @@ impl<'a> Walk<'a> {
                         && let Some(dropped) = self.touch_named(Class::Drop, schema, name, *missing_ok)
                     {
                         self.drop_children(dropped);
+                        if cascade {
+                            self.cascades(dropped, None);
+                        }
                     }
                 }
                 (_, None) => self.opaque("DROP of nothing"),
@@ -347,39 +356,8 @@ impl<'a> Walk<'a> {
 
     /// Partitions go with their table, and inheritance children go with CASCADE.
     fn drop_children(&mut self, dropped: &'a Relation) {
-        let mut waiting = vec![dropped];
-        let mut seen = Vec::new();
-        while let Some(parent) = waiting.pop() {
-            if seen.contains(&parent.oid) {
-                continue;
-            }
-            seen.push(parent.oid);
-            if !self.pays(
-                self.snapshot
-                    .relations
-                    .values()
-                    .map(std::collections::BTreeMap::len)
-                    .sum(),
-            ) {
-                return;
-            }
-            let children = self
-                .snapshot
-                .relations
-                .values()
-                .flat_map(std::collections::BTreeMap::values)
-                .filter(|child| {
-                    child
-                        .parents
-                        .iter()
-                        .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-                });
-            for child in children {
-                if child.kind != crate::sql::RelationKind::Index {
-                    self.touch_relation(Class::Drop, child);
-                    waiting.push(child);
-                }
-            }
+        for child in self.family(dropped) {
+            self.touch_relation(Class::Drop, child);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! target counts as a read besides.
 
 use super::Walk;
+use super::attached::Written;
 use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
@@ -24,6 +25,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        item.target = true;
         Some((relation, item))
     }
 
@@ -43,6 +45,18 @@ impl<'a> Walk<'a> {
         let target = self.dml_target(relation.as_ref());
         if let Some((relation, _)) = &target {
             let columns = self.target_columns(cols, relation);
+            let source = select_stmt.as_deref();
+            let given = if columns.is_empty() {
+                relation
+                    .columns
+                    .iter()
+                    .take(width(source))
+                    .map(String::as_str)
+                    .collect()
+            } else {
+                columns.clone()
+            };
+            self.writes(relation, Class::Insert, &Written::Inserted(&given, source));
             let all = relation.columns.iter().map(String::as_str);
             if columns.is_empty() {
                 self.touch(Class::Insert, &relation.schema, &relation.name, all);
@@ -125,8 +139,9 @@ impl<'a> Walk<'a> {
                     .collect();
                 self.add_item(excluded);
                 let columns = self.target_columns(target_list, relation);
+                self.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
                 self.touch(Class::Update, &relation.schema, &relation.name, columns);
-                self.maybe(where_clause.as_deref());
+                self.condition(where_clause.as_deref());
                 if let Some(level) = self.levels.last_mut() {
                     level.items.pop();
                 }
@@ -165,8 +180,11 @@ impl<'a> Walk<'a> {
             walk.add_item(item);
             walk.sources(from_clause);
             let columns = walk.target_columns(target_list, relation);
+            walk.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
             walk.touch(Class::Update, &relation.schema, &relation.name, columns);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Update, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -190,9 +208,12 @@ impl<'a> Walk<'a> {
                 return Output::default();
             };
             walk.touch(Class::Delete, &relation.schema, &relation.name, []);
+            walk.writes(relation, Class::Delete, &Written::Gone);
             walk.add_item(item);
             walk.sources(using_clause);
-            walk.maybe(where_clause.as_deref());
+            if !walk.bounding(where_clause.as_deref()) {
+                walk.unbounded(Class::Delete, relation);
+            }
             walk.returning(returning_clause.as_ref())
         });
         self.ctes.truncate(outer);
@@ -214,6 +235,7 @@ impl<'a> Walk<'a> {
             match &node.node {
                 Some(NodeEnum::RangeVar(range)) => {
                     if let Some(relation) = self.table(Some(range)) {
+                        self.writes(relation, Class::Truncate, &Written::Gone);
                         self.touch_relation(Class::Truncate, relation);
                     }
                 }
@@ -263,6 +285,9 @@ impl<'a> Walk<'a> {
         let Some((relation, item)) = self.dml_target(Some(range)) else {
             return;
         };
+        if class == Class::CopyIn {
+            self.writes(relation, class, &Written::Unknown);
+        }
         let named = strings(attlist).unwrap_or_default();
         for name in &named {
             if !relation.columns.iter().any(|column| column == name) {
@@ -296,6 +321,18 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// How many columns every row of VALUES gives; none where that is not known.
+fn width(source: Option<&Node>) -> usize {
+    let Some(Some(NodeEnum::SelectStmt(select))) = source.map(|source| &source.node) else {
+        return 0;
+    };
+    let rows = select.values_lists.iter().map(|row| match &row.node {
+        Some(NodeEnum::List(nodes::List { items })) => items.len(),
+        _ => 0,
+    });
+    rows.min().unwrap_or(0)
 }
 
 fn is_utf8(name: &str) -> bool {

@@ -102,7 +102,10 @@ impl Walk<'_> {
                 | AExprKind::AexprLike
                 | AExprKind::AexprIlike
                 | AExprKind::AexprSimilar,
-            ) => self.operator(name),
+            ) => {
+                self.operator(name);
+                self.loud_operator(name);
+            }
             Ok(
                 AExprKind::AexprBetween
                 | AExprKind::AexprNotBetween
@@ -142,6 +145,9 @@ impl Walk<'_> {
             && !arg.as_deref().is_some_and(is_text_literal)
         {
             self.calls(&schema, &name);
+        }
+        if !arg.as_deref().is_some_and(is_text_literal) {
+            self.loud();
         }
         self.maybe(arg.as_deref());
     }
@@ -186,6 +192,7 @@ impl Walk<'_> {
         if !settled {
             self.function(funcname);
         }
+        self.loud();
         self.expressions(args);
         self.expressions(agg_order);
         self.maybe(agg_filter.as_deref());
@@ -307,7 +314,10 @@ impl Walk<'_> {
                     self.maybe(lidx.as_deref());
                     self.maybe(uidx.as_deref());
                 }
-                Some(NodeEnum::String(nodes::String { sval })) => self.attribute(sval),
+                Some(NodeEnum::String(nodes::String { sval })) => {
+                    self.loud();
+                    self.attribute(sval);
+                }
                 Some(NodeEnum::AStar(nodes::AStar {})) => {}
                 _ => self.opaque("an unknown subscript"),
             }
@@ -335,12 +345,17 @@ impl Walk<'_> {
             location: _,
         } = link;
         match SubLinkType::try_from(*sub_link_type) {
-            Ok(SubLinkType::ExistsSublink | SubLinkType::ExprSublink | SubLinkType::ArraySublink) => {}
+            Ok(SubLinkType::ExistsSublink | SubLinkType::ArraySublink) => {}
+            // More than one row is an error.
+            Ok(SubLinkType::ExprSublink) => self.loud(),
             Ok(SubLinkType::AnySublink | SubLinkType::AllSublink) => {
                 if oper_name.is_empty() {
                     self.plain_operator("=");
                 }
                 self.operator(oper_name);
+                if !oper_name.is_empty() {
+                    self.loud_operator(oper_name);
+                }
             }
             _ => self.opaque("a sub-query of an unknown kind"),
         }

@@ -241,6 +241,7 @@ impl<'a> Walk<'a> {
         };
         if !merged.is_empty() || *is_natural {
             self.plain_operator("=");
+            self.chooses();
             if let Some(level) = self.levels.last_mut() {
                 level.merged = true;
             }
@@ -253,7 +254,7 @@ impl<'a> Walk<'a> {
                     walk.opaque(format!("column {name:?} of USING belongs to neither side"));
                 }
             }
-            walk.maybe(quals.as_deref());
+            walk.condition(quals.as_deref());
         });
         if let Some(nodes::Alias { aliasname, colnames: _ }) = join_using_alias {
             let mut item = self.merge_items(start, aliasname);

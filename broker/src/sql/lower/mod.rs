@@ -6,14 +6,16 @@
 //! search path, lexical CTE scopes, LATERAL visibility, column lists and aliases.
 
 mod alter;
+mod attached;
 mod create;
 mod define;
 mod dml;
 mod expression;
+mod filter;
 mod from;
 mod label;
 mod merge;
-mod names;
+pub(in crate::sql) mod names;
 mod objects;
 mod scope;
 mod select;
@@ -90,12 +92,20 @@ struct Walk<'a> {
     effect: Effect,
     barrier: Barrier,
     names: Names,
+    unbounded: Vec<Touch>,
+    remote: bool,
+    /// How often a column of a DML target was read: what a WHERE without any does not bound.
+    target_reads: usize,
     /// FROM scopes, the innermost last.
     levels: Vec<Level<'a>>,
     /// CTEs in scope, the innermost last.
     ctes: Vec<Cte>,
     /// Every relation that was read so far, in order: what a locking clause locks.
     reads: Vec<&'a Relation>,
+    /// What can fail, and where.
+    noise: attached::Noise,
+    /// Partitions and inheritance children by their parents, once somebody asked.
+    children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// What is left of [`EFFORT`].
     effort: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
@@ -116,18 +126,22 @@ impl<'a> Walk<'a> {
             effect: Effect::Read,
             barrier: Barrier::None,
             names: Names::None,
+            unbounded: Vec::new(),
+            remote: false,
+            target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
+            noise: attached::Noise::default(),
+            children: None,
             effort: EFFORT,
             pinned: None,
             asks: Vec::new(),
         }
     }
 
-    fn finish(self, span: std::ops::Range<usize>) -> Statement {
-        let touches = self
-            .touches
+    fn finish(mut self, span: std::ops::Range<usize>) -> Statement {
+        let touches: Vec<Touch> = std::mem::take(&mut self.touches)
             .into_iter()
             .map(|((class, kind, schema, name), columns)| Touch {
                 class,
@@ -137,6 +151,7 @@ impl<'a> Walk<'a> {
                 columns,
             })
             .collect();
+        let (implied, reaches) = self.implied(&touches);
         Statement {
             class: self.class,
             span,
@@ -148,6 +163,10 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            unbounded: self.unbounded,
+            remote: self.remote,
+            implied,
+            reaches,
         }
     }
 

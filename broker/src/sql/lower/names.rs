@@ -15,12 +15,12 @@ pub(super) enum Target<'a> {
 }
 
 /// The texts of a list of String nodes; `None` when something else stands there.
-pub(super) fn strings(list: &[nodes::Node]) -> Option<Vec<&str>> {
+pub(in crate::sql) fn strings(list: &[nodes::Node]) -> Option<Vec<&str>> {
     list.iter().map(string).collect()
 }
 
 /// The text of a String node.
-pub(super) fn string(node: &nodes::Node) -> Option<&str> {
+pub(in crate::sql) fn string(node: &nodes::Node) -> Option<&str> {
     match &node.node {
         Some(NodeEnum::String(nodes::String { sval })) => Some(sval),
         _ => None,

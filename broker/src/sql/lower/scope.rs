@@ -25,6 +25,8 @@ pub(super) struct Item<'a> {
     pub(super) open: bool,
     /// What a locking clause on this item locks.
     pub(super) locks: Vec<&'a Relation>,
+    /// It is what the statement updates or deletes from.
+    pub(super) target: bool,
 }
 
 /// One visible column.
@@ -124,6 +126,7 @@ impl<'a> Item<'a> {
             columns,
             open: false,
             locks: vec![relation],
+            target: false,
         }
     }
 
@@ -136,6 +139,7 @@ impl<'a> Item<'a> {
             columns: output.columns(),
             open: output.open,
             locks: Vec::new(),
+            target: false,
         }
     }
 
@@ -218,6 +222,7 @@ impl<'a> Walk<'a> {
 
     /// Reads an item's row as one value.
     fn read_whole(&mut self, item: &Item<'a>) {
+        self.target_reads += usize::from(item.target);
         for relation in &item.relations {
             self.touch_relation(Class::Select, relation);
         }
@@ -229,13 +234,14 @@ impl<'a> Walk<'a> {
             return;
         }
         let mut found = Vec::new();
-        let mut maybe = false;
+        let (mut maybe, mut target) = (false, false);
         for level in self.levels.iter().rev() {
             let mut certain = false;
             for item in level.visible() {
                 let here = item.find(name);
                 certain |= !here.is_empty() && !item.open;
                 maybe |= item.open;
+                target |= item.target && !here.is_empty();
                 found.extend(here);
             }
             // Where columns are not all known, the name may be one of them or belong further out: both count.
@@ -244,6 +250,7 @@ impl<'a> Walk<'a> {
             }
         }
         if !found.is_empty() {
+            self.target_reads += usize::from(target);
             self.read_columns(&found);
             return;
         }
@@ -299,6 +306,7 @@ impl<'a> Walk<'a> {
         };
         let found = item.find(name);
         if !found.is_empty() {
+            self.target_reads += usize::from(item.target);
             self.read_columns(&found);
         } else if item.open {
             // Either a column that is not known here, or attribute notation, which calls a function.

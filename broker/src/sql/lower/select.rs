@@ -67,9 +67,9 @@ impl<'a> Walk<'a> {
                 let outer = std::mem::replace(&mut self.pinned, pinned);
                 let output = self.targets(target_list);
                 self.pinned = outer;
-                self.maybe(where_clause.as_deref());
+                self.condition(where_clause.as_deref());
                 self.group(group_clause, &output);
-                self.maybe(having_clause.as_deref());
+                self.condition(having_clause.as_deref());
                 self.windows(window_clause);
                 self.ordered(distinct_clause, &output);
                 output
@@ -338,10 +338,12 @@ impl<'a> Walk<'a> {
             ctecoltypmods: _,
             ctecolcollations: _,
         } = cte;
+        self.noise.nested += 1;
         let mut output = match ctequery {
             Some(query) => self.query(query),
             None => Output::default(),
         };
+        self.noise.nested -= 1;
         output.rename(&strings(aliascolnames).unwrap_or_default());
         if let Some(nodes::CteSearchClause {
             search_col_list: _,

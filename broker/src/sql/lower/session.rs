@@ -37,11 +37,14 @@ impl Walk<'_> {
             Ok(
                 TransactionStmtKind::TransStmtBegin
                 | TransactionStmtKind::TransStmtStart
-                | TransactionStmtKind::TransStmtCommit
                 | TransactionStmtKind::TransStmtSavepoint
                 | TransactionStmtKind::TransStmtRelease,
             ) => {}
-            Ok(TransactionStmtKind::TransStmtRollback | TransactionStmtKind::TransStmtRollbackTo) => {
+            Ok(
+                TransactionStmtKind::TransStmtCommit
+                | TransactionStmtKind::TransStmtRollback
+                | TransactionStmtKind::TransStmtRollbackTo,
+            ) => {
                 self.barrier = Barrier::Rollback;
             }
             Ok(

@@ -1,0 +1,249 @@
+//! Trying the cases, several plots side by side.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+
+use super::case::{Case, Corpus, Expect};
+use super::ground::{Ground, Left, Plot};
+use super::proto;
+use super::report::{Line, Outcome, Report};
+use super::wire::{self, Mode, Received};
+
+/// What no job may receive: the fixture's secrets, and the word that attacks put together.
+const SECRET: &str = r"tok-SECRET|[0-9]{3}-[0-9]{2}-[0-9]{4}|[a-z]+\.secret@corp|LEAK";
+/// A statement that was let through and took longer than this has slept.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// How the cases are tried.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many at the same time.
+    pub plots: usize,
+    /// Only cases whose name contains this.
+    pub only: String,
+    /// The ways in which each is sent.
+    pub modes: &'static [Mode],
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plots: 3,
+            only: String::new(),
+            modes: Mode::ALL,
+        }
+    }
+}
+
+/// Tries every case.
+pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
+    let ground = Ground::start(corpus, options.plots).await?;
+    let cases: Vec<(usize, &Case)> = corpus
+        .cases
+        .iter()
+        .enumerate()
+        .filter(|(_, case)| case.id.contains(&options.only))
+        .collect();
+    let (next, lines) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let workers = (0..options.plots).map(|number| {
+        let (ground, cases, next, lines) = (&ground, &cases, &next, &lines);
+        async move {
+            let mut plot = ground.plot(number).await?;
+            while let Some((at, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (outcome, ways) = match try_case(&mut plot, case, options.modes).await {
+                    Ok(done) => done,
+                    Err(error) => {
+                        plot.renew().await?;
+                        (Outcome::Failed(format!("not judged: {error:#}")), 0)
+                    }
+                };
+                lines.lock().expect("no worker panics").push(Line {
+                    at: *at,
+                    id: case.id.clone(),
+                    group: case.group.clone(),
+                    why: case.why.clone(),
+                    attack: case.is_attack(),
+                    outcome,
+                    ways,
+                });
+            }
+            anyhow::Ok(())
+        }
+    });
+    try_join_all(workers).await?;
+    let mut lines = lines.into_inner().expect("no worker panics");
+    lines.sort_by_key(|line| line.at);
+    Ok(Report { lines })
+}
+
+async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
+    if let Some(setup) = &case.setup {
+        plot.superuser(&plot.ground.fill(setup)).await?;
+        plot.seen().await;
+    }
+    let done = match (&case.proto, case.expect) {
+        (Some(name), _) => (script(plot, case, name).await?, 1),
+        (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
+        (None, Expect::Allow | Expect::Intact) => honest(plot, case).await?,
+    };
+    if case.setup.is_some() {
+        plot.renew().await?;
+        plot.seen().await;
+    }
+    Ok(done)
+}
+
+async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome> {
+    let Some(played) = proto::play(plot, name).await? else {
+        return Ok(Outcome::Skipped);
+    };
+    if let Some(reason) = played.worked {
+        plot.reset().await?;
+        return Ok(Outcome::Failed(reason));
+    }
+    if let Some(reason) = effect(plot, case, &played.received).await? {
+        return Ok(Outcome::Failed(reason));
+    }
+    crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    Ok(if played.received.denied {
+        Outcome::Refused
+    } else {
+        Outcome::WithoutEffect
+    })
+}
+
+/// An attack, in every way: none may have an effect.
+async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
+    let sql = plot.ground.fill(&case.sql);
+    let mut refused = true;
+    let mut ways = 0;
+    for mode in modes {
+        let Some(text) = mode.wrap(&sql) else {
+            continue;
+        };
+        ways += 1;
+        let received = job(plot, *mode, &text, case).await?;
+        refused &= received.denied;
+        let worked = match effect(plot, case, &received).await? {
+            None if case.expect == Expect::Mask && !received.denied => Some("it was not refused".to_owned()),
+            // What the broker refused must not have reached the server, in whole.
+            None if received.denied && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
+                Some("its text went upstream".to_owned())
+            }
+            found => found,
+        };
+        if let Some(reason) = worked {
+            let seen: String = received.text.chars().take(300).collect();
+            let reason = format!("{mode:?}: {reason}; sent {text:?}; received {seen:?}");
+            return Ok((Outcome::Failed(reason), ways));
+        }
+    }
+    let outcome = if refused {
+        Outcome::Refused
+    } else {
+        Outcome::WithoutEffect
+    };
+    Ok((outcome, ways))
+}
+
+async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Received> {
+    plot.tap.clear();
+    let mut peer = plot.job().await?;
+    let received = wire::send(&mut peer, mode, text, case.copy_in.as_deref())
+        .await
+        .with_context(|| format!("{mode:?} through the broker"))?;
+    let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+    Ok(received)
+}
+
+/// Whether an attack worked, and how one can tell. Afterwards the database is as at the start.
+async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
+    let mut found = None;
+    if let Some(check) = &case.check
+        && plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
+    {
+        found = Some("the check says that it worked".to_owned());
+    }
+    let text = format!("{}{}", received.text, String::from_utf8_lossy(&received.bytes));
+    if plot.matches(&text, SECRET).await? {
+        found = Some("a secret was received".to_owned());
+    }
+    match case.marker.as_deref() {
+        None | Some("NEVER") => {}
+        Some("NOERR") => {
+            if received.errors.is_empty() {
+                found = Some("no error was received".to_owned());
+            }
+        }
+        Some("SLOW") => {
+            if !received.denied && received.took > SLOW {
+                found = Some(format!("it took {:?}", received.took));
+            }
+        }
+        Some(marker) => {
+            if plot.matches(&received.text, marker).await? {
+                found = Some(format!("the marker {marker:?} was received"));
+            }
+        }
+    }
+    match plot.reset().await? {
+        Left::Nothing => {}
+        Left::Rows => found = found.or(Some("rows were changed".to_owned())),
+        Left::Schema => found = found.or(Some("the schema was changed".to_owned())),
+    }
+    Ok(found)
+}
+
+/// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then.
+async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
+    let sql = plot.ground.fill(&case.sql);
+    let mut ways = 0;
+    for mode in [Mode::Simple, Mode::Extended, Mode::Pipeline] {
+        ways += 1;
+        let received = job(plot, mode, &sql, case).await?;
+        let harmed = match &case.check {
+            Some(check) => plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
+            None => false,
+        };
+        let whole = plot.tap.saw(sql.trim().as_bytes());
+        let left = plot.reset().await?;
+        let refused = received.denied || received.errors.iter().any(|state| state == "closed");
+        let failed = |reason: String| {
+            let seen: String = received.text.chars().take(300).collect();
+            Ok((
+                Outcome::Failed(format!("{mode:?}: {reason}; sent {sql:?}; received {seen:?}")),
+                ways,
+            ))
+        };
+        if harmed {
+            return failed("the check says that it did harm".to_owned());
+        }
+        if refused && case.expect == Expect::Allow {
+            return failed("it was refused".to_owned());
+        }
+        if refused {
+            if left != Left::Nothing {
+                return failed("it was refused, and had an effect".to_owned());
+            }
+            continue;
+        }
+        if mode == Mode::Simple && !whole && !received.errors.iter().any(|state| state == "42601") {
+            return failed("what was sent is not what the server received".to_owned());
+        }
+        let mut direct = plot.direct().await?;
+        let expected = wire::send(&mut direct, mode, &sql, case.copy_in.as_deref()).await?;
+        let _gone = direct.send(&crate::raw::frame('X', b"")).await;
+        let left_directly = plot.reset().await?;
+        if received.results != expected.results || left != left_directly {
+            return failed(format!(
+                "without the broker it gives {:?} and leaves {left_directly:?} ({left:?})",
+                expected.results
+            ));
+        }
+    }
+    Ok((Outcome::Fine, ways))
+}
