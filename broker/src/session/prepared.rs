@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pending::Expect;
-use super::{Session, shape};
+use super::shape;
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
 use crate::reader::Reader;
@@ -258,40 +257,6 @@ impl Reading {
             plain: false,
             is_passing: unreadable.is_passing(),
         }
-    }
-}
-
-impl<C> Session<C> {
-    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
-    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
-        if prepared.judged.version == self.view.snapshot().version {
-            prepared.judged.clone()
-        } else {
-            self.judge(&prepared.text)
-        }
-    }
-
-    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
-    pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
-                Expect::CloseStatement(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.prepared.get(name).cloned()
-    }
-
-    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
-                Expect::ClosePortal(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.portals.get(name).cloned()
     }
 }
 

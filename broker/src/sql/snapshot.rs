@@ -160,6 +160,7 @@ impl Snapshot {
     }
 
     /// What other sessions see of it.
+    #[must_use]
     pub fn without_temporary(&self) -> Self {
         let mut shared = self.clone();
         shared.relations.remove("pg_temp");
