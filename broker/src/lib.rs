@@ -21,8 +21,10 @@ pub mod catalog;
 pub mod issuer;
 pub mod reader;
 pub mod record;
+pub mod role;
 pub mod secrets;
 pub mod store;
+pub mod survey;
 pub mod upstream;
 // floor 4: lives
 pub mod grant;

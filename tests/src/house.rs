@@ -40,6 +40,8 @@ pub struct Plan {
     pub tls: bool,
     /// A wrapper in front of the broker's command line, such as `strace`.
     pub wrapper: Vec<String>,
+    /// `role` or `shared`.
+    pub enforcement: &'static str,
     /// Further entries under `databases:`, given the server's port.
     pub databases: Databases,
 }
@@ -57,6 +59,7 @@ impl Default for Plan {
             settings: vec![("log_statement", "all"), ("log_line_prefix", "%p %a ")],
             tls: true,
             wrapper: Vec::new(),
+            enforcement: "shared",
             databases: Box::new(|_| Box::pin(async { Ok(String::new()) })),
         }
     }
@@ -225,11 +228,12 @@ databases:
     database: shop
     tls: {{ mode: verify-full, ca: "file:{ca}" }}
     login: {{ user: {LOGIN}, password: "env:SHOP_PASSWORD" }}
-    enforcement: shared
+    enforcement: {enforcement}
 {databases}repositories:
   - {{ id: "github:260064828", name: acme/orders, policy: directory, ceiling: team }}
   - {{ id: "gitlab:42", name: acme/orders, policy: directory, ceiling: team }}
 {extra}"#,
+            enforcement = plan.enforcement,
             state = house.path("state").display(),
             policies = house.path("policies").display(),
             issuers = plan.issuers.unwrap_or(issuers),

@@ -8,6 +8,7 @@ pub mod hostile;
 pub mod house;
 pub mod prove;
 pub mod raw;
+pub mod roles;
 pub mod source;
 
 pub use house::{Grant, House, Plan};

@@ -19,7 +19,9 @@ const FLOORS: &[(&str, bool, &[&str])] = &[
     (
         "edges",
         true,
-        &["issuer", "reader", "record", "secrets", "store", "upstream", "catalog"],
+        &[
+            "issuer", "reader", "record", "secrets", "store", "upstream", "catalog", "role", "survey",
+        ],
     ),
     ("lives", true, &["grant", "session", "sweep"]),
     ("doors", false, &["http", "proxy", "console"]),

@@ -207,10 +207,10 @@ fn a_configuration_that_is_wrong() -> Result<()> {
             &[&at(14), "/no/such/file"],
         ),
         (
-            "a key of later versions",
+            "a kind of enforcement there is not",
             "enforcement: shared",
-            "enforcement: role",
-            &["broker.yaml:15:", "not-yet-enforced"],
+            "enforcement: roles",
+            &["broker.yaml:15:", "invalid-value"],
         ),
         (
             "masks of later versions",
@@ -219,10 +219,10 @@ fn a_configuration_that_is_wrong() -> Result<()> {
             &["broker.yaml:23:", "not-yet-enforced", "always-mask"],
         ),
         (
-            "owners of later versions",
+            "an owner without DDL",
             "tables: [\"app.*\"] }]",
             "tables: [\"app.*\"], as: app_owner }]",
-            &["broker.yaml:22:", "not-yet-enforced"],
+            &["broker.yaml:22:", "invalid-value"],
         ),
         (
             "approvers of later versions",

@@ -225,10 +225,6 @@ async fn a_policy_that_is_wrong() -> Result<()> {
             "max-affected-rows",
             "      - { statements: [select], tables: [app.notes] }\n    limits: { max-affected-rows: 5 }\n",
         ),
-        (
-            "as",
-            "      - { statements: [select], tables: [app.notes], as: app_owner }\n",
-        ),
     ];
     let marker = "    limits: { ttl: 10m, max-session: 20m, max-connections: 4 }\n";
     assert!(policy.contains(marker));

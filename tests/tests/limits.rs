@@ -236,7 +236,7 @@ async fn a_result_is_cut_at_max_bytes() -> Result<()> {
         query("SELECT * FROM app.many"),
         query("COPY app.many TO STDOUT"),
         // One row alone that is far larger than a read of the socket.
-        query("SELECT repeat('x', 3000000), id FROM app.many WHERE id = 1"),
+        query("SELECT body FROM app.big"),
         [run("SELECT * FROM app.many"), sync()].concat(),
     ] {
         let answer = ask(&mut peer, &bytes, 1).await?;
@@ -528,14 +528,29 @@ async fn read_only_holds_against_every_way_out() -> Result<()> {
         let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(&why), "{text}");
     }
-    // Code that switches it off behind the broker's back ends the session.
-    peer.send(&query("SELECT app.lift(); SELECT app.purge()")).await?;
-    let answer = peer.until_closed().await?;
-    let (code, text) = error(&answer);
-    assert!(
-        code == "57P01" && text.contains("default_transaction_read_only"),
-        "{code} {text}"
-    );
+    // Code that switches it off behind the broker's back ends the session, before a transaction can make use of it.
+    for bytes in [
+        query("SELECT app.lift()"),
+        [query("SELECT app.lift()"), query("SELECT app.purge()")].concat(),
+        [
+            run("SELECT app.lift()"),
+            run("COMMIT"),
+            run("SELECT app.purge()"),
+            sync(),
+        ]
+        .concat(),
+        query("SELECT app.lift(); COMMIT; SELECT app.purge()"),
+    ] {
+        let mut peer = endpoint(&house, &grant, &[("database", "shop")]).await?;
+        peer.send(&bytes).await?;
+        let answer = peer.until_closed().await?;
+        let (code, text) = error(&answer);
+        assert!(
+            code == "57P01" && text.contains("transaction_read_only"),
+            "{code} {text} {}",
+            bytes.escape_ascii()
+        );
+    }
     assert_eq!(count(&house, "many")?, "1000");
     verified(&house)
 }

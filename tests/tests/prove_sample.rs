@@ -21,6 +21,11 @@ async fn the_operator_the_clock_and_the_limits_end_what_they_should() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_brokers_leave_no_role_behind() -> Result<()> {
+    prove::layer::layer(SEED, 16).await?.sound()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_statements_and_nothing_else() -> Result<()> {
     prove::full::full(prove::full::Means::Limit, 1).await?.sound()
 }

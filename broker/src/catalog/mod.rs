@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::sql::Snapshot;
+use crate::sql::quote::identifier;
 use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
@@ -22,8 +23,11 @@ pub const POLL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Catalogs {
     controls: Controls,
-    databases: Arc<Mutex<HashMap<String, Arc<Catalog>>>>,
+    databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
 }
+
+/// A database, as whom it is looked at: names resolve along a path that depends on the role's rights.
+type Seen = (String, Option<Arc<str>>);
 
 /// One database's snapshot.
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl Catalogs {
     fn catalog(&self, target: &Arc<Target>) -> Arc<Catalog> {
         let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
         databases
-            .entry(target.name.clone())
+            .entry((target.name.clone(), target.role().cloned()))
             .or_insert_with(|| {
                 Arc::new(Catalog {
                     target: target.clone(),
@@ -140,16 +144,24 @@ impl Catalogs {
     }
 
     async fn document(&self, target: &Arc<Target>, part: Part) -> Result<String, UpstreamFault> {
-        let client = self.controls.get(target).await?;
-        let row = client
-            .query_one(query(part), &[])
-            .await
-            .map_err(|error| UpstreamFault::Query {
-                database: target.name.clone(),
-                cause: error
-                    .code()
-                    .map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
-            })?;
-        Ok(row.get(0))
+        let mut client = self.controls.get(target).await?;
+        let reading = async {
+            let transaction = client.build_transaction().read_only(true).start().await?;
+            if let Some(role) = target.role() {
+                // As the sessions see it: a schema that the role may not use is not on its path.
+                transaction
+                    .batch_execute(&format!("SET LOCAL ROLE {}", identifier(role)))
+                    .await?;
+            }
+            let row = transaction.query_one(query(part), &[]).await?;
+            transaction.commit().await?;
+            Ok::<String, tokio_postgres::Error>(row.get(0))
+        };
+        reading.await.map_err(|error| UpstreamFault::Query {
+            database: target.name.clone(),
+            cause: error
+                .code()
+                .map_or_else(|| error.to_string(), |code| format!("SQLSTATE {}", code.code())),
+        })
     }
 }

@@ -98,6 +98,15 @@ pub struct Minted {
     pub endpoint: EndpointPart,
     /// What revokes it.
     pub revoke_token: String,
+    /// Who enforces its scope.
+    pub enforcement: Option<EnforcementPart>,
+}
+
+/// The `enforcement` member.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EnforcementPart {
+    /// What is to be known where it is not everybody who could.
+    pub caveat: Option<String>,
 }
 
 /// The `grant` member.

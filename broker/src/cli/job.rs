@@ -210,6 +210,9 @@ pub async fn run(args: RunArgs, out: &mut Out) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let directory = tempfile::Builder::new().prefix("hoop-db-").tempdir()?;
     let (api, minted) = args.ask.open(&mut signals, out).await?;
+    if let Some(caveat) = minted.enforcement.as_ref().and_then(|part| part.caveat.as_ref()) {
+        out.note(caveat);
+    }
     let status = match environment(&minted, directory.path()) {
         Ok(environment) => supervise(&args, &environment, &mut signals).await,
         Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! The command line: `hoop-db …`. Output goes through [`out::Out`], errors end as one line and an exit status.
 
 pub mod api;
+pub mod doctor;
 pub mod job;
 pub mod ledger;
 pub mod out;
@@ -52,6 +53,10 @@ enum Command {
     /// Check and explain policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Show what a database exposes whatever the policies say, with the SQL that cures it; changes nothing.
+    Doctor(doctor::LookArgs),
+    /// Show every login of a database and how far its password would reach.
+    Roles(doctor::LookArgs),
     /// Judge SQL files offline: what would be allowed, what denied, and by which line.
     Plan(plan::PlanArgs),
     /// Check the tamper-evident record.
@@ -120,6 +125,8 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<ExitCode> {
         Command::Whoami(args) => block_on(job::whoami(args, out)),
         Command::Kill(args) => block_on(job::kill(args, out)),
         Command::Policy(command) => policy::run(command, out),
+        Command::Doctor(args) => block_on(doctor::doctor(args, out)),
+        Command::Roles(args) => block_on(doctor::roles(args, out)),
         Command::Plan(args) => plan::run(&args, out),
         Command::Ledger(command) => ledger::ledger(command, out),
         Command::Sessions(command) => ledger::sessions(command, out),

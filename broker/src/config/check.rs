@@ -14,6 +14,7 @@ use super::{Config, ConfigFault, Database, Mistake, Public, UpstreamTls};
 use crate::base::fault::Fault;
 use crate::base::secret::Secret;
 use crate::http::Rate;
+use crate::policy::Enforcement;
 use crate::secrets::Reference;
 
 /// Shorter operator tokens can be guessed.
@@ -338,17 +339,6 @@ impl Check<'_> {
                 );
             }
         }
-        if let Some(enforcement) = &low.enforcement
-            && enforcement.value == low::Enforcement::Role
-        {
-            let fix = "write `enforcement: shared`: statements are judged by the broker, the login is shared";
-            self.mistake(
-                enforcement,
-                "not-yet-enforced",
-                "per-job roles are not enforced by this version",
-                fix,
-            );
-        }
         let tls = self.upstream_tls(&low.tls, address.as_ref().map(|(host, _)| host.as_str()));
         let password = self.secret(&low.login.password);
         let (host, port) = address?;
@@ -360,6 +350,10 @@ impl Check<'_> {
             tls: tls?,
             user: low.login.user.value.clone(),
             password: password?,
+            enforcement: match low.enforcement.as_ref().map(|enforcement| enforcement.value) {
+                Some(low::Enforcement::Role) => Enforcement::Role,
+                Some(low::Enforcement::Shared) | None => Enforcement::Shared,
+            },
         })
     }
 

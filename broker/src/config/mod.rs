@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::base::fault::{Fault, Kind};
 use crate::base::secret::Secret;
 use crate::http::Rate;
+use crate::policy::Enforcement;
 
 pub use tls::Tls;
 
@@ -92,6 +93,8 @@ pub struct Database {
     pub user: String,
     /// Its password.
     pub password: Secret,
+    /// Who enforces policies there.
+    pub enforcement: Enforcement,
 }
 
 /// How a database server is reached.

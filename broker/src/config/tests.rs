@@ -271,7 +271,7 @@ const MISTAKES: &[(&str, &str, &str, u64)] = &[
     ("mode: verify-full", "mode: prefer", "config-invalid", 13),
     ("file:DIR/password", "hunter2", "literal-secret", 14),
     ("user: hoop_broker, ", "", "config-invalid", 14),
-    ("enforcement: shared", "enforcement: role", "not-yet-enforced", 15),
+    ("enforcement: shared", "enforcement: roles", "config-invalid", 15),
     (
         "enforcement: shared",
         "enforcement: shared\n    pool: 5",
@@ -319,12 +319,12 @@ fn all_mistakes_are_told_at_once() {
     let changes = [
         ("0.0.0.0:6432", "x"),
         ("file:DIR/password", "hunter2"),
-        ("shared", "role"),
+        ("database: orders\n", "database: \"\"\n"),
         ("DIR/policies", "DIR/no"),
     ];
     let mistakes = place.mistakes(&changes);
     let lines: Vec<_> = mistakes.iter().map(|mistake| mistake.line).collect();
-    assert_eq!(lines, [1, 5, 15, 14]);
+    assert_eq!(lines, [1, 5, 12, 14]);
 }
 
 #[test]

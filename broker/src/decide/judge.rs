@@ -4,23 +4,26 @@
 //! covered by a rule of the scope *and* by a rule of the operator's ceiling and by no `never`, and every function it
 //! calls is safe or named by both.
 
+use std::sync::Arc;
+
 use super::reason::{self, Gap};
 use super::{Decision, Denial, Permit, limit};
-use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::{
     Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
 };
 
 /// Judges a statement. Pure: the same statement and scope always give the same decision.
 pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
-    match allowed(statement, scope) {
-        Ok(rules) => Decision::Allow(Permit {
+    match allowed(statement, scope).and_then(|rules| Ok((rules, owner(statement, scope)?))) {
+        Ok((rules, owner)) => Decision::Allow(Permit {
             class: statement.class,
             effect: statement.effect,
             barrier: statement.barrier,
             names: statement.names.clone(),
             foreign: statement.functions.iter().any(|function| !is_safe(function)),
             rules: rules.into(),
+            owner,
         }),
         Err(denial) => Decision::Deny(*denial),
     }
@@ -71,7 +74,9 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
-    limit::unbounded(statement, scope).map_or(Ok(rules), Err)
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::remote(statement, scope))
+        .map_or(Ok(rules), Err)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -176,6 +181,47 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
         used.push(first);
     }
     Ok(used)
+}
+
+/// The owner that DDL runs as: one that every touch which needs an owner is given, by a rule of the scope and by one of
+/// the ceiling. What only wraps or prepares DDL runs as nobody else.
+fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<Denial>> {
+    let runs = words::needs_owner(statement.class) || matches!(statement.class, Class::Select | Class::Explain);
+    let mut common: Option<Vec<Arc<str>>> = None;
+    let touches = statement
+        .touches
+        .iter()
+        .filter(|touch| runs && words::needs_owner(touch.class));
+    for touch in touches {
+        let (wanted, granted) = (owners(touch, &scope.can), owners(touch, &scope.ceiling));
+        let both: Vec<Arc<str>> = wanted.iter().filter(|owner| granted.contains(owner)).cloned().collect();
+        if both.is_empty() && !wanted.is_empty() {
+            return Err(reason::owner(touch, &wanted, true, scope));
+        }
+        let left: Vec<Arc<str>> = match &common {
+            None => both.clone(),
+            Some(before) => before.iter().filter(|owner| both.contains(owner)).cloned().collect(),
+        };
+        // Some of it with an owner and some without, or with two different ones: nobody could run it.
+        if left.is_empty() && (!both.is_empty() || common.is_some_and(|before| !before.is_empty())) {
+            return Err(reason::owner(touch, &both, false, scope));
+        }
+        common = Some(left);
+    }
+    Ok(common.and_then(|owners| owners.into_iter().next()))
+}
+
+/// The owners under which `rules` cover a touch.
+fn owners(touch: &Touch, rules: &[Rule]) -> Vec<Arc<str>> {
+    rules
+        .iter()
+        .filter(|rule| {
+            rule.classes.contains(&touch.class)
+                && (touch.kind == Kind::Relation || rule.objects.contains(&touch.kind))
+                && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+        })
+        .filter_map(|rule| rule.owner.clone())
+        .collect()
 }
 
 /// A function: safe, or named by the scope and by the ceiling.

@@ -115,6 +115,21 @@ pub(super) fn unbounded(statement: &Statement, scope: &Scope) -> Option<Box<Deni
     )))
 }
 
+/// `max-affected-rows`: rows that another server writes are not counted by this one.
+pub(super) fn remote(statement: &Statement, scope: &Scope) -> Option<Box<Denial>> {
+    let limit = scope.limits.max_affected_rows.as_ref()?;
+    statement.remote.then(|| {
+        Box::new(denial(
+            "max-affected-rows",
+            &limit.origin,
+            scope,
+            format!("{} of a foreign table", verb(statement.class)),
+            "rows of a foreign table are not counted by the server, so the limit cannot hold".to_owned(),
+            "use a scope without max-affected-rows, or work on the other server itself",
+        ))
+    })
+}
+
 /// A result has more rows than `max-rows`.
 pub fn too_many_rows(class: Class, limit: &Limit<u64>, scope: &Scope) -> Denial {
     let most = limit.value;

@@ -5,6 +5,7 @@ pub mod explain;
 pub mod judge;
 pub mod limit;
 pub mod reason;
+pub mod rights;
 
 use std::sync::Arc;
 
@@ -68,6 +69,8 @@ pub struct Permit {
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
+    /// The owner it runs as, where it is DDL of a rule with `as:`.
+    pub(in crate::decide) owner: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -89,6 +92,11 @@ impl Permit {
     /// The SQL-level prepared statement or cursor it works on.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The owner it runs as; `None` for everything that is not DDL of a rule with `as:`.
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref()
     }
 
     /// Whether it calls functions, operators, casts or types beyond PostgreSQL's safe ones: code that could have changed

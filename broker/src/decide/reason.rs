@@ -44,6 +44,26 @@ pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
     )
 }
 
+/// DDL for which the policy gives no owner, or more than one.
+pub(super) fn owner(touch: &Touch, owners: &[std::sync::Arc<str>], beyond: bool, scope: &Scope) -> Box<Denial> {
+    let names = owners.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    let (code, detail, hint) = if beyond {
+        (
+            "owner-beyond-ceiling",
+            format!("the operator's ceiling does not let this table's DDL run as {names}"),
+            "ask the operator to add `as` to the ceiling's rule for these tables",
+        )
+    } else {
+        (
+            "owner-unclear",
+            "the statement touches tables whose rules name different owners under `as`, or none".to_owned(),
+            "split the statement, or give the rules of all its tables the same `as`",
+        )
+    };
+    let asked = format!("{} {}.{}", verb(touch.class), touch.schema, touch.name);
+    deny(code, scope.origin.clone(), scope, &asked, detail, hint)
+}
+
 /// A text could not be read at all.
 pub(super) fn unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
     let (code, hint) = match unreadable {
@@ -229,7 +249,6 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("application_name", _) => "leave it out: the broker sets application_name to the job that runs".to_owned(),
         ("search_path", _) => "leave it out and write the schema with the name".to_owned(),
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),

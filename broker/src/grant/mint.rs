@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{Admitted, Ask, Deadlines, Ending, EndingKind, Event, GrantState, Grants, Live, Nature, Problem, Totals};
 use crate::base::id::GrantId;
 use crate::base::secret::{NoRandomness, Prefix, Secret};
+use crate::role::Bearer;
 use crate::scram::Verifier;
 use crate::store::{Digest, GrantRow, MintRefusal, Outcome, PolicyLine, Replay, TokenUse};
 
@@ -99,6 +100,17 @@ impl Grants {
                 .await;
             return Err(fault.into());
         }
+        let bearer = Bearer {
+            grant: grant.id,
+            scope: &grant.scope,
+            claims: &grant.claims,
+            ends_at: grant.ends_at,
+        };
+        if let Err(fault) = self.roles.take(bearer).await {
+            self.withdraw(&grant, "the database could not be given a login for it", now)
+                .await;
+            return Err(Problem::of_fault(Nature::Unavailable, &fault));
+        }
         if let Some(ending) = grant.ending() {
             self.withdraw(&grant, &ending.reason, now).await;
             return Err(Problem::new(
@@ -107,7 +119,8 @@ impl Grants {
                 "the grant was ended while it was made",
             ));
         }
-        tracing::info!(grant = %grant.id, scope = %ask.scope, repository = %grant.claims.repository, "grant minted");
+        tracing::info!(grant = %grant.id, scope = %ask.scope, repository = %grant.claims.repository,
+            enforcement = grant.scope.enforcement.as_str(), "grant minted");
         Ok(Minted {
             grant,
             password: secrets.password,

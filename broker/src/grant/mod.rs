@@ -24,6 +24,7 @@ use crate::base::clock::Clock;
 use crate::base::id::GrantId;
 use crate::claims::Claims;
 use crate::policy::Scope;
+use crate::role::Roles;
 use crate::store::{Ended, Store};
 
 pub use audit::{Admission, Admitted, Ask, Audit, AuditFault, Event};
@@ -173,6 +174,8 @@ pub struct Grants {
     flushing: tokio::sync::Mutex<()>,
     /// Endings the store did not take. The reaper tries again, so that a restart does not bring the grant back.
     unwritten: std::sync::Mutex<Vec<(GrantId, Ended)>>,
+    /// The second enforcer, where a database has one.
+    roles: Roles,
 }
 
 impl Grants {
@@ -192,7 +195,20 @@ impl Grants {
             clock,
             flushing: tokio::sync::Mutex::new(()),
             unwritten: std::sync::Mutex::default(),
+            roles: Roles::default(),
         }
+    }
+
+    /// The same, with the databases that enforce as well.
+    #[must_use]
+    pub fn with_roles(self, roles: Roles) -> Self {
+        Self { roles, ..self }
+    }
+
+    /// Gives up the logins of grants that have ended.
+    pub fn retire_logins(&self) {
+        self.roles
+            .retire(|id| self.registry.get(id).is_none_or(|live| live.ending().is_some()));
     }
 
     /// The live grants.

@@ -62,6 +62,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         name: name.into(),
         origin: at(4),
         database: "orders-prod".into(),
+        enforcement: crate::policy::Enforcement::Shared,
         who: Vec::new(),
         can: Vec::new(),
         ceiling: Vec::new(),

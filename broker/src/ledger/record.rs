@@ -264,6 +264,9 @@ pub struct Minted<'a> {
     pub scope: Cow<'a, str>,
     /// The operator's name of the database.
     pub database: Cow<'a, str>,
+    /// Who enforces the scope: `role` or `shared`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Cow<'a, str>>,
     /// SHA-256 of the policy file.
     pub policy_sha: Cow<'a, str>,
     /// SHA-256 of everything in the scope that decides.

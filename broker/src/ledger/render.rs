@@ -111,6 +111,7 @@ pub fn show(out: &mut impl Write, detail: &SessionDetail) -> io::Result<()> {
         fact("environment", minted.environment.as_deref());
         fact("scope", Some(&minted.scope));
         fact("database", Some(&minted.database));
+        fact("enforcement", minted.enforcement.as_deref());
         fact("matched", Some(&minted.matched));
         fact("policy", Some(&minted.policy_sha));
     }

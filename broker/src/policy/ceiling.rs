@@ -11,12 +11,12 @@ use super::presets;
 use super::repository::RawLimits;
 use super::rules::{self, RawRule};
 use super::words;
-use super::{Origin, RelationPattern, Rule};
+use super::{Enforcement, Origin, RelationPattern, Rule};
 use crate::base::pattern::Pattern;
 
 const KEYS: &[&str] = &["databases", "pull-requests", "never"];
 const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "max"];
-const UNBUILT: &[&str] = &["always-mask", "approvers", "as", "hold", "record"];
+const UNBUILT: &[&str] = &["always-mask", "approvers", "hold", "record"];
 const REQUIRE_KEYS: &[&str] = &["environment", "events", "sources"];
 
 /// One ceiling.
@@ -82,7 +82,12 @@ pub struct PullRequests {
 
 impl Ceiling {
     /// Reads one entry of `ceilings:`.
-    pub fn read(key: &Key, node: &Node, databases: &BTreeSet<String>, report: &mut Report) -> Option<Self> {
+    pub fn read(
+        key: &Key,
+        node: &Node,
+        databases: &BTreeMap<String, Enforcement>,
+        report: &mut Report,
+    ) -> Option<Self> {
         let what = format!("ceiling `{}`", key.text);
         let fields = node.fields(&what, KEYS, UNBUILT, report)?;
         let mut ceiling = Self {
@@ -100,7 +105,7 @@ impl Ceiling {
                 span: key.span,
                 text: &key.text,
             };
-            known_database(word, databases.iter(), report);
+            known_database(word, databases.keys(), report);
             if let Some(database) = DatabaseCeiling::read(key, node, report) {
                 ceiling.databases.insert(key.text.clone(), database);
             }

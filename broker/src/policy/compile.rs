@@ -1,6 +1,6 @@
 //! One repository's file and the operator's bounds in, scopes out that decide can judge by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::operator::IssuerKind;
 use super::repository::{File, RawScope, ReadScope};
 use super::who;
 use super::words;
-use super::{Limits, Rule, Scope, Who};
+use super::{Enforcement, Limits, Rule, Scope, Who};
 
 /// What bounds one repository.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub struct Bounds<'a> {
     /// The operator's issuers.
     pub issuers: &'a BTreeMap<String, IssuerKind>,
     /// The operator's databases.
-    pub databases: &'a BTreeSet<String>,
+    pub databases: &'a BTreeMap<String, Enforcement>,
 }
 
 /// One repository's file, compiled.
@@ -110,6 +110,10 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
     for rule in &raw.can {
         cover::check_rule(rule, bounds.ceiling, database, report);
     }
+    let enforcement = bounds.databases.get(&raw.database.0).copied().unwrap_or_default();
+    if enforcement == Enforcement::Role {
+        raw.can.iter().for_each(|rule| cover::check_owner(rule, report));
+    }
     let proposals = who
         .iter()
         .any(|entry| entry.events.iter().any(|event| words::is_proposal(event)));
@@ -150,6 +154,7 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         name: raw.name.0.clone(),
         origin,
         database: raw.database.0.clone(),
+        enforcement,
         who,
         can: raw.can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
         ceiling: database.can.iter().cloned().chain(within).collect(),
@@ -166,7 +171,7 @@ fn database<'a>(raw: &RawScope, bounds: &Bounds<'a>, report: &mut Report) -> Opt
     let (name, span) = &raw.database;
     let found = bounds.ceiling.databases.get(name);
     if found.is_none() {
-        if bounds.databases.contains(name) {
+        if bounds.databases.contains_key(name) {
             let message = format!("database `{name}` is beyond the ceiling `{}`", bounds.ceiling.name);
             let known: Vec<_> = bounds.ceiling.databases.keys().map(String::as_str).collect();
             report.error(

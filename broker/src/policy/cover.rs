@@ -62,11 +62,41 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
             report.warn(code::GLOB_SUBTRACTED, *span, message, format!("set at {line}"));
         }
         check_table(rule, &classes, (table, *span), (name, database), report);
+        if beyond.is_empty() {
+            check_as(rule, (table, *span), (name, database), report);
+        }
     }
     let granted: Vec<&RelationPattern> = database.can.iter().flat_map(|granted| &granted.functions).collect();
     for (function, span) in &rule.functions {
         let what = format!("calling `{function}`");
         check_glob((function, *span), &granted, &what, (name, database), report);
+    }
+}
+
+/// Reports DDL without `as` where PostgreSQL enforces as well: the scope's role owns nothing, so nothing of it would work.
+pub fn check_owner(rule: &RawRule, report: &mut Report) {
+    let ddl = rule.classes.iter().find(|(class, _)| words::needs_owner(*class));
+    if let (Some((class, span)), None) = (ddl, &rule.owner) {
+        let message = format!("`{class}` without `as` on a database with `enforcement: role`");
+        let help = "say which owner DDL runs as: as: app_owner";
+        report.error(code::MISSING_KEY, *span, message, help);
+    }
+}
+
+/// An owner is granted where the ceiling names it for the same class and tables.
+fn check_as(rule: &RawRule, table: (&Pattern, Span), (name, database): Bound<'_>, report: &mut Report) {
+    let Some((owner, span)) = &rule.owner else { return };
+    for (class, _) in rule.classes.iter().filter(|(class, _)| words::needs_owner(*class)) {
+        let granted = database.can.iter().any(|granted| {
+            granted.owner.as_ref() == Some(owner)
+                && granted.classes.contains(class)
+                && granted.tables.iter().any(|pattern| overlap(&pattern.pattern, table.0))
+        });
+        if !granted {
+            let message = format!("`{class}` on `{}` as `{owner}` is beyond the ceiling `{name}`", table.0);
+            report.error(code::EXCEEDS_CEILING, *span, message, ask(&database.origin.to_string()));
+            return;
+        }
     }
 }
 

@@ -17,6 +17,7 @@ struct Canonical<'a> {
     name: &'a str,
     origin: &'a Origin,
     database: &'a str,
+    enforcement: &'static str,
     who: Vec<CanonicalWho<'a>>,
     require: [Option<Vec<&'a str>>; 3],
     can: Vec<CanonicalRule<'a>>,
@@ -43,6 +44,7 @@ struct CanonicalRule<'a> {
     objects: Vec<&'static str>,
     columns: Option<Vec<&'a str>>,
     functions: Vec<(&'a str, &'a Origin)>,
+    owner: Option<&'a str>,
     settings: &'a std::collections::BTreeMap<String, std::collections::BTreeSet<String>>,
 }
 
@@ -54,6 +56,7 @@ pub fn of(scope: &Scope, require: &Require) -> String {
         name: &scope.name,
         origin: &scope.origin,
         database: &scope.database,
+        enforcement: scope.enforcement.as_str(),
         who: scope.who.iter().map(who).collect(),
         require: [&require.environment, &require.events, &require.sources].map(|list| allowed(list.as_ref())),
         can: scope.can.iter().map(rule).collect(),
@@ -111,6 +114,7 @@ fn rule(rule: &Rule) -> CanonicalRule<'_> {
             .as_ref()
             .map(|columns| columns.iter().map(String::as_str).collect()),
         functions: relations(&rule.functions),
+        owner: rule.owner.as_deref(),
         settings: &rule.settings,
     }
 }

@@ -64,6 +64,8 @@ pub struct Scope {
     pub origin: Origin,
     /// The operator's name of the database.
     pub database: String,
+    /// Who enforces the scope there.
+    pub enforcement: Enforcement,
     /// Alternatives: a job must match one entry in every key.
     pub who: Vec<Who>,
     /// The repository's own rules.
@@ -78,6 +80,37 @@ pub struct Scope {
     pub digest: Arc<str>,
     /// SHA-256 (hexadecimal) of the policy file's bytes.
     pub policy_sha: Arc<str>,
+}
+
+/// Who enforces policies on a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// The broker, and PostgreSQL itself: a role per scope that holds its rights, a login per grant.
+    Role,
+    /// The broker alone: the database sees one login for all jobs.
+    #[default]
+    Shared,
+}
+
+impl Enforcement {
+    /// The word in the operator's file, in answers and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// What is said to people where it is not both.
+    pub fn caveat(self) -> Option<&'static str> {
+        match self {
+            Self::Role => None,
+            Self::Shared => {
+                Some("one enforcer only: the broker judges every statement, the database does not know the job")
+            }
+        }
+    }
 }
 
 /// One `who` entry: every present key must match the claims.
@@ -123,6 +156,8 @@ pub struct Rule {
     pub columns: Option<BTreeSet<String>>,
     /// Functions the scope may call beyond the safe set, as `schema.name` globs.
     pub functions: Vec<RelationPattern>,
+    /// The owner that DDL under this rule runs as (`as:`).
+    pub owner: Option<Arc<str>>,
     /// Settings that may be changed to exactly these values, beyond those that every scope may change. Presets only.
     pub settings: BTreeMap<String, BTreeSet<String>>,
 }

@@ -11,6 +11,7 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
         name,
         origin: _,
         database,
+        enforcement,
         who: _,
         can,
         ceiling,
@@ -21,6 +22,9 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
     } = new;
     if old.database != *database {
         return Some(format!("scope `{name}` is for another database now"));
+    }
+    if old.enforcement != *enforcement {
+        return Some(format!("scope `{name}` is enforced in another way now"));
     }
     limit_lowered(&old.limits, limits)
         .or_else(|| rule_gone(&old.can, can))
@@ -101,6 +105,7 @@ fn rule_gone(old: &[Rule], new: &[Rule]) -> Option<String> {
             columns,
             functions,
             settings,
+            owner,
         } = rule;
         for class in classes {
             let of_class: Vec<&Rule> = new.iter().filter(|rule| rule.classes.contains(class)).collect();
@@ -114,6 +119,7 @@ fn rule_gone(old: &[Rule], new: &[Rule]) -> Option<String> {
                 of_class.iter().any(|rule| {
                     covers(&rule.tables, table)
                         && objects.is_subset(&rule.objects)
+                        && (owner.is_none() || !words::needs_owner(*class) || rule.owner == *owner)
                         && rule
                             .columns
                             .as_ref()

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Origin;
 use super::ceiling::Ceiling;
 use super::diagnostic::{Diagnostic, Report, Span, code};
 use super::nearest::did_you_mean;
 use super::node::{Fields, Key, Node, Value, Word, not_yet_enforced};
 use super::source::{self, Budget};
+use super::{Enforcement, Origin};
 
 /// The keys of one entry of `repositories:`.
 pub const REPOSITORY_KEYS: &[&str] = &["id", "name", "policy", "file", "ceiling"];
@@ -48,8 +48,8 @@ pub struct Operator {
     pub path: Arc<str>,
     /// The issuers by their names.
     pub issuers: BTreeMap<String, IssuerKind>,
-    /// The databases' names.
-    pub databases: BTreeSet<String>,
+    /// The databases by their names, and who enforces policies there.
+    pub databases: BTreeMap<String, Enforcement>,
     /// The registered repositories.
     pub repositories: Vec<Registration>,
     /// The ceilings by their names.
@@ -339,10 +339,10 @@ fn plain_value<'n>(node: &'n Node, key: &str, what: &str, report: &mut Report) -
     value.word(&format!("`{key}`"), report)
 }
 
-fn read_databases(node: &Node, report: &mut Report) -> BTreeSet<String> {
-    let mut databases = BTreeSet::new();
+fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Enforcement> {
+    let mut databases = BTreeMap::new();
     for (key, node) in node.map("`databases`", report).unwrap_or_default() {
-        databases.insert(key.text.clone());
+        let mut enforcement_here = Enforcement::default();
         let entries = node
             .map(&format!("database `{}`", key.text), report)
             .unwrap_or_default();
@@ -350,18 +350,28 @@ fn read_databases(node: &Node, report: &mut Report) -> BTreeSet<String> {
         if let Some(word) = enforcement.and_then(|(_, node)| node.word("`enforcement`", report)) {
             match word.text {
                 "shared" => {}
-                "role" => not_yet_enforced("enforcement: role", word.span, report),
+                "role" => enforcement_here = Enforcement::Role,
                 other => {
                     let message = format!("`{other}` is not a kind of enforcement");
-                    report.error(code::INVALID_VALUE, word.span, message, "enforcement: shared");
+                    report.error(
+                        code::INVALID_VALUE,
+                        word.span,
+                        message,
+                        "enforcement: role, or enforcement: shared",
+                    );
                 }
             }
         }
+        databases.insert(key.text.clone(), enforcement_here);
     }
     databases
 }
 
-fn read_ceilings(node: &Node, databases: &BTreeSet<String>, report: &mut Report) -> BTreeMap<String, Arc<Ceiling>> {
+fn read_ceilings(
+    node: &Node,
+    databases: &BTreeMap<String, Enforcement>,
+    report: &mut Report,
+) -> BTreeMap<String, Arc<Ceiling>> {
     let entries: &[(Key, Node)] = node.map("`ceilings`", report).unwrap_or_default();
     entries
         .iter()

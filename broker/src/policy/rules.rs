@@ -14,16 +14,24 @@ use super::words;
 use super::{RelationPattern, Rule};
 
 /// The keys of one entry of `can:`.
-pub const KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "preset"];
+pub const KEYS: &[&str] = &[
+    "statements",
+    "tables",
+    "objects",
+    "columns",
+    "functions",
+    "as",
+    "preset",
+];
 
 /// The keys of one entry of a preset's `can:`.
 pub const PRESET_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "settings"];
 
 /// The keys of one entry of a ceiling's `can:`; its presets stand under `presets:`.
-pub const CEILING_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions"];
+pub const CEILING_KEYS: &[&str] = &["statements", "tables", "objects", "columns", "functions", "as"];
 
 /// Keys of an entry whose enforcement is not built.
-pub const UNBUILT: &[&str] = &["as"];
+pub const UNBUILT: &[&str] = &[];
 
 /// One entry of `can:`, every word with its place.
 #[derive(Debug, Clone)]
@@ -40,6 +48,8 @@ pub struct RawRule {
     pub columns: Option<Vec<(String, Span)>>,
     /// Globs over `schema.function`.
     pub functions: Vec<(Pattern, Span)>,
+    /// The owner that DDL runs as.
+    pub owner: Option<(Arc<str>, Span)>,
     /// Settings with their values.
     pub settings: BTreeMap<String, BTreeSet<String>>,
     /// The preset it stands for; it then has nothing else.
@@ -75,6 +85,7 @@ impl RawRule {
             objects: Vec::new(),
             columns: None,
             functions: Vec::new(),
+            owner: None,
             settings: BTreeMap::new(),
             preset: None,
         };
@@ -113,6 +124,9 @@ impl RawRule {
         if let Some(node) = fields.value("columns") {
             rule.columns = Some(columns(node, report)?);
             needs_tables("columns", &fields, "say whose columns they are", report);
+        }
+        if let Some(node) = fields.value("as") {
+            rule.owner = Some(owner(node, &rule.classes, report)?);
         }
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
@@ -164,9 +178,33 @@ impl RawRule {
                 .as_ref()
                 .map(|columns| columns.iter().map(|(column, _)| column.clone()).collect()),
             functions: compile_all(&self.functions, path),
+            owner: self.owner.as_ref().map(|(owner, _)| Arc::clone(owner)),
             settings: self.settings.clone(),
         }
     }
+}
+
+/// The role under `as:`. It only has a meaning beside a class that is DDL.
+fn owner(node: &Node, classes: &[(Class, Span)], report: &mut Report) -> Option<(Arc<str>, Span)> {
+    let word = node.word("`as`", report)?;
+    let reserved = ["pg_", "hoop_"].iter().any(|prefix| word.text.starts_with(prefix));
+    if word.text.is_empty() || word.text.len() > 63 || word.text.contains('\0') || reserved {
+        let message = format!("`{}` cannot be an owner", word.text);
+        let help = "name the role that owns the tables; names that begin with `pg_` or `hoop_` are reserved";
+        report.error(code::INVALID_VALUE, word.span, message, help);
+        return None;
+    }
+    if !classes.iter().any(|(class, _)| words::needs_owner(*class)) {
+        let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
+        report.error(
+            code::INVALID_VALUE,
+            word.span,
+            "`as` without a statement that is DDL",
+            help,
+        );
+        return None;
+    }
+    Some((word.text.into(), word.span))
 }
 
 /// Reports a key that says nothing without `tables` beside it.

@@ -113,6 +113,10 @@ fn rule_key(key: &str) -> Value {
             json!({"type": "string", "pattern": "^[a-z-]+/[a-z-]+(@[0-9]+)?$", "examples": presets::names()}),
         ),
         "tables" => described("Globs over schema.name.", list(&json!({"$ref": "#/$defs/relation"}))),
+        "as" => described(
+            "The owner that DDL runs as, around exactly one statement.",
+            json!({"type": "string", "minLength": 1, "maxLength": 63}),
+        ),
         _ => described(
             "Functions beyond the safe set.",
             list(&json!({"$ref": "#/$defs/relation"})),

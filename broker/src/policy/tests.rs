@@ -380,6 +380,31 @@ fn limits_are_clipped_and_cite_the_line_that_set_them() {
     assert_eq!(&*limits.ttl.origin.path, "broker.yaml");
     assert_eq!(limits.lock_timeout.unwrap().value, Duration::from_secs(5));
 
+    // Counts and switches: the smaller one, the stricter one, each with the line that set it.
+    let text = one(
+        MAIN,
+        ORDERS,
+        "limits: { max-rows: 200000000, max-bytes: 2MB, max-affected-rows: 10, read-only: true, no-where: deny, idle-timeout: 5m }",
+    );
+    assert_eq!(
+        codes(&under(&operator(), &text).diagnostics),
+        [(code::LIMIT_CLIPPED, 7)]
+    );
+    let limits = scope(&text).limits.clone();
+    let rows = limits.max_rows.unwrap();
+    assert_eq!((rows.value, &*rows.origin.path), (100_000_000, "broker.yaml"));
+    assert_eq!(limits.max_bytes.unwrap().value, 2_000_000);
+    assert_eq!(limits.max_affected_rows.unwrap().value, 10);
+    assert_eq!(limits.idle_timeout.unwrap().value, minutes(5));
+    assert_eq!((limits.read_only.unwrap().line, limits.no_where.unwrap().line), (7, 7));
+    let broker = example("broker.yaml").replace("max-rows: 100000000", "read-only: true, no-where: deny");
+    let operator = Operator::read(&broker, "broker.yaml").unwrap();
+    let compiled = under(&operator, &one(MAIN, ORDERS, "limits: { read-only: false }"));
+    assert_eq!(codes(&compiled.diagnostics), [(code::LIMIT_CLIPPED, 7)]);
+    let strict = compiled.scopes.get("s").unwrap().clone().unwrap();
+    assert_eq!(&*strict.limits.read_only.as_ref().unwrap().path, "broker.yaml");
+    assert!(strict.limits.no_where.is_some() && strict.limits.max_rows.is_none());
+
     // The ceiling's statement timeout holds for a scope that names none.
     let prod = one("{ issuer: github, branch: main, events: [push] }", ORDERS, "").replace("-replica", "-prod");
     assert_eq!(

@@ -96,6 +96,14 @@ pub fn is_proposal(event: &str) -> bool {
     matches!(event, "pull_request" | "merge_request_event")
 }
 
+/// Whether PostgreSQL lets only an owner do it: what `as` is for.
+pub fn needs_owner(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Create | Class::Alter | Class::Drop | Class::Comment | Class::Refresh | Class::Maintain
+    )
+}
+
 /// Whether a class works on relations, and so needs `tables:` beside it.
 pub fn needs_tables(class: Class) -> bool {
     match class {

@@ -18,6 +18,7 @@ use crate::base::id::SessionId;
 use crate::base::secret::random_bytes;
 use crate::grant::{Live, SessionSlot};
 use crate::ledger::Record;
+use crate::role::Bearer;
 use crate::scram::Verifier;
 use crate::session::{Core, Opening, Session, View};
 use crate::upstream::{Transport, cut};
@@ -293,6 +294,18 @@ async fn open(
         let complaint = Complaint::fatal(sqlstate, fault.public().into_owned());
         fault.fix().map(|fix| complaint.clone().hint(fix)).unwrap_or(complaint)
     };
+    let bearer = Bearer {
+        grant: grant.id,
+        scope: &grant.scope,
+        claims: &grant.claims,
+        ends_at: grant.ends_at,
+    };
+    let own = front.house.roles.take(bearer).await.map_err(|fault| {
+        tracing::error!(error = %fault, grant = %grant.id, "no login for a session");
+        let complaint = Complaint::fatal("08001", fault.public().into_owned());
+        fault.fix().map(|fix| complaint.clone().hint(fix)).unwrap_or(complaint)
+    })?;
+    let target = own.as_ref().unwrap_or(target);
     let (snapshot, updates) = front.house.catalogs.subscribe(target).await.map_err(failed)?;
     let link = greet::connect(core, grant, target, &wishes.settings)
         .await

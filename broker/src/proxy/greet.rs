@@ -105,7 +105,12 @@ pub fn application_name(claims: &Claims) -> String {
 /// Brings a connection back to the state it had after login, so that the next session of the same grant finds nothing
 /// of this one.
 pub async fn reset(link: &mut Link) -> Result<(), String> {
-    exchange(link, "DISCARD ALL").await
+    exchange(link, "DISCARD ALL").await?;
+    if link.target.role().is_some() {
+        // DISCARD goes back to the login itself, which may do nothing; this goes back to what it entered at first.
+        exchange(link, "RESET ROLE").await?;
+    }
+    Ok(())
 }
 
 /// One simple query of the broker's own, up to ReadyForQuery outside any transaction.

@@ -93,9 +93,10 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,
+        unbounded: Vec::new(),
+        remote: false,
         implied: Vec::new(),
         reaches: Vec::new(),
-        unbounded: Vec::new(),
     };
     match judge::judge(&statement, scope) {
         Decision::Allow(_) => {

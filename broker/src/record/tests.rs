@@ -77,6 +77,7 @@ fn minted(grant: GrantId, claims: &serde_json::Map<String, serde_json::Value>) -
         reason: None,
         scope: "migrate".into(),
         database: "shop".into(),
+        enforcement: Some("shared".into()),
         policy_sha: "00".into(),
         scope_digest: "00".into(),
         matched: ".hoop/db-access.yaml:5".into(),

@@ -135,6 +135,7 @@ fn minted<'a>(grant: &'a Live, matched: &'a MatchedScope, ask: &'a Ask) -> Minte
         reason: text(&ask.reason),
         scope: grant.scope.name.as_str().into(),
         database: grant.scope.database.as_str().into(),
+        enforcement: Some(grant.scope.enforcement.as_str().into()),
         policy_sha: grant.scope.policy_sha.as_ref().into(),
         scope_digest: grant.scope.digest.as_ref().into(),
         matched: matched.matched().to_string().into(),

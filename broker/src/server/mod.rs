@@ -4,6 +4,7 @@ mod admission;
 mod audit;
 mod policies;
 mod probes;
+mod roles;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -141,8 +142,11 @@ impl Broker {
 
         let metrics = Metrics::new();
         let registry = Arc::new(Registry::new(Caps::default()));
-        let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
         let controls = Controls::default();
+        let targets = targets(settings)?;
+        let roles = roles::roles(settings, &targets, &controls)?;
+        let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
+        let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
         let catalogs = Catalogs::new(controls.clone());
         let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
@@ -150,13 +154,14 @@ impl Broker {
             house: Arc::new(House {
                 clock: clock.clone(),
                 catalogs: catalogs.clone(),
+                roles: roles.clone(),
                 cutter,
                 cancels: Arc::new(CancelKeys::default()),
                 reader: reader.clone(),
                 strict: settings.durability == Durability::Strict,
             }),
             registry: registry.clone(),
-            targets: targets(settings)?,
+            targets,
             tls: settings.tls.as_ref().map(data_plane_tls).transpose()?,
             attempts: Attempts::default(),
             mock_key: random_bytes()?,
@@ -173,6 +178,7 @@ impl Broker {
         });
         let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
         let tls = settings.tls.as_ref().map(|tls| tls.server(&["http/1.1"])).transpose()?;
+        tasks.spawn(roles.keep(roles::current(policies.clone()), stop.clone()));
         let follow = policies::follow(
             plan.operator.clone(),
             settings.policies.clone(),
@@ -269,7 +275,7 @@ async fn take_up_grants(
     metrics: &Metrics,
     registry: &Arc<Registry>,
     clock: &Clock,
-) -> Result<Arc<Grants>> {
+) -> Result<Grants> {
     if let Some(tls) = &settings.tls {
         let ends = u64::try_from(tls.expires_at.as_second()).unwrap_or_default();
         metrics.certificate_expires.set(ends);
@@ -293,7 +299,7 @@ async fn take_up_grants(
         changed = continued.changed,
         "grants taken up"
     );
-    Ok(Arc::new(grants))
+    Ok(grants)
 }
 
 /// What is wrong with the state directory, and what to do about it.
@@ -345,6 +351,7 @@ pub fn targets(settings: &Settings) -> Result<std::collections::HashMap<String, 
                 user: database.user.clone(),
                 password: database.password.clone(),
                 tls,
+                job: None,
             };
             Ok((name.clone(), Arc::new(target)))
         })

@@ -53,12 +53,15 @@ pub fn probes(
         }));
     }
     for target in front.targets.values() {
-        let (target, controls) = (target.clone(), controls.clone());
+        let (target, controls, roles) = (target.clone(), controls.clone(), front.house.roles.clone());
         probes.push(Arc::new(move || {
-            let (target, controls) = (target.clone(), controls.clone());
+            let (target, controls, roles) = (target.clone(), controls.clone(), roles.clone());
             async move {
-                let answer = controls.get(&target).await;
-                let code = answer.err().map(|fault| fault.code().to_owned());
+                let answer = controls.get(&target).await.map(drop);
+                let code = match answer {
+                    Ok(()) => roles.health(&target.name).await.map(str::to_owned),
+                    Err(fault) => Some(fault.code().to_owned()),
+                };
                 Check {
                     name: format!("database {}", target.name),
                     ok: code.is_none(),

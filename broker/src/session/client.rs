@@ -9,7 +9,7 @@ use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
 use crate::decide::{Decision, Permit};
-use crate::sql::{Barrier, Class, Effect, Names, Unreadable};
+use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head, client_streams};
@@ -79,8 +79,16 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
+        if self.hat_holds(head.tag) {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && self.view_is_behind() {
+        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
+        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
@@ -325,6 +333,8 @@ impl<C> Session<C> {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                self.wardrobe.executed = true;
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -334,6 +344,7 @@ impl<C> Session<C> {
                 self.runs_alone(watch, name);
             }
             Err(refused) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, &prepared.text);
                 // Under a name of its own: the client's unnamed statement survives a failing Execute.
                 let name = self.nonce.name().to_owned();
@@ -399,36 +410,6 @@ impl<C> Session<C> {
     }
 
     // === helpers ===
-
-    /// The permit of one statement, names of the SQL level resolved.
-    pub(super) fn allowed(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
-        let permit = match &statement.decision {
-            Decision::Allow(permit) => permit.clone(),
-            Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
-        };
-        let Names::Execute(name) = permit.names() else {
-            return Ok(permit);
-        };
-        let Some(prepared) = self.find_prepared(name) else {
-            return Err(Box::new(Refused {
-                denial: None,
-                complaint: refusal::unknown_name("26000", "prepared statement", name),
-            }));
-        };
-        let Some(judged) = self.current(&prepared) else {
-            // `judge_all` has seen to it; whatever else happens, what was not judged does not run.
-            let denial = crate::decide::judge::denied_unreadable(&Unreadable::Busy, &self.grant.scope);
-            return Err(Refused::by(denial));
-        };
-        match judged.statements.first().map(|inner| &inner.decision) {
-            Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
-            Some(Decision::Allow(_)) => Ok(permit),
-            None => match &judged.unreadable {
-                Some(fault) => Err(Refused::by(fault.denial.clone())),
-                None => Ok(permit),
-            },
-        }
-    }
 
     pub(super) fn begin(
         &mut self,
@@ -517,7 +498,6 @@ impl<C> Session<C> {
     }
 
     pub(super) fn note_sent(&mut self, permit: &Permit) {
-        self.boundaries |= permit.class() == Class::Transaction;
         if permit.runs_foreign_code() {
             self.view.doubt();
         }
@@ -568,7 +548,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn by(denial: crate::decide::Denial) -> Box<Self> {
+    pub(super) fn by(denial: crate::decide::Denial) -> Box<Self> {
         Box::new(Self {
             complaint: refusal::denied(&denial),
             denial: Some(denial),

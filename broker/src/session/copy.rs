@@ -6,6 +6,7 @@ use super::pending::{Expect, Run};
 use super::{Copy, End, Onward, Session};
 use crate::wire::answer::{Complaint, put_copy_in};
 use crate::wire::frame::Head;
+use crate::wire::frontend::put_bare;
 
 impl<C> Session<C> {
     /// A refused COPY … FROM STDIN must not be answered by a plain error: psql before 15.19 would go on to run the
@@ -48,6 +49,12 @@ impl<C> Session<C> {
             Copy::Open { permit, .. } if !self.skipping => {
                 self.pending.push_back(Expect::CopyEnd);
                 self.link.send(&permit, message);
+                if self.guard.holds() || self.script.is_some() {
+                    // Sent with Execute: the server would keep its answer until a Sync that waits for it.
+                    let mut flush = BytesMut::new();
+                    put_bare(&mut flush, b'H');
+                    self.link.send_own(flush);
+                }
             }
             Copy::Swallow(complaint) => self.refuse_query("", *complaint, Vec::new()),
             Copy::Open { .. } | Copy::Idle => {}

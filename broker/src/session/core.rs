@@ -13,6 +13,7 @@ use crate::catalog::Catalogs;
 use crate::grant::Live;
 use crate::reader::Reader;
 use crate::record::Journal;
+use crate::role::Roles;
 use crate::upstream::{Cutter, Link};
 
 /// How long a warm connection waits for the next session of its grant.
@@ -25,6 +26,8 @@ pub struct House {
     pub clock: Clock,
     /// Schema snapshots.
     pub catalogs: Catalogs,
+    /// The second enforcer.
+    pub roles: Roles,
     /// Ends backends.
     pub cutter: Cutter,
     /// Who may cancel what.

@@ -7,6 +7,7 @@ mod copy;
 pub mod core;
 mod guard;
 mod log;
+mod owner;
 mod pending;
 pub mod prepared;
 mod pump;
@@ -114,6 +115,8 @@ pub struct Session<C> {
     copy: Copy,
     /// A Query that goes out statement by statement.
     script: Option<script::Script>,
+    /// Who the session is for the statement at hand.
+    wardrobe: owner::Wardrobe,
     /// The status of the last ReadyForQuery.
     transaction: u8,
     /// Something was sent since then that may end the transaction block.
@@ -142,8 +145,6 @@ pub struct Session<C> {
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
-    /// A transaction began or ended since the last ReadyForQuery.
-    boundaries: bool,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -224,6 +225,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             portals: HashMap::new(),
             copy: Copy::Idle,
             script: None,
+            wardrobe: owner::Wardrobe::default(),
             transaction: b'I',
             block_ends: false,
             pipeline: false,
@@ -238,7 +240,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             guard: guard::Guard::default(),
             parting: None,
             stop: None,
-            boundaries: false,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };
@@ -300,6 +301,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.read_ahead.push((text, judged));
             return Ok(());
         }
+        if self.view_can_be_shared() {
+            // At once, not with this session's next statement: others may be waiting to see it.
+            self.waiting = true;
+            return Ok(());
+        }
         let Some((from_client, from_server)) = self.wait_in_time(over).await? else {
             return Ok(());
         };
@@ -321,7 +327,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
 
     /// Everything sent so far was answered: the schema is read again where it moved, what was written is counted.
     async fn at_rest(&mut self) -> Result<(), End> {
-        self.refresh_view().await?;
+        self.catch_up().await?;
         if self.guard.wants_count() {
             self.count_before().await?;
         }

@@ -280,6 +280,7 @@ mod tests {
             tables: vec![tables],
             columns: None,
             functions: Vec::new(),
+            owner: None,
             objects: std::collections::BTreeSet::new(),
             settings: std::collections::BTreeMap::new(),
         };

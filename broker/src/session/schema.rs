@@ -16,8 +16,14 @@ use crate::wire::{backend, frontend};
 /// The name of the broker's own statement and portal while it reads the schema.
 const OWN: &str = "hoop_schema";
 
-/// The effective search path.
-const PATH: &str = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
+/// What the judgement rests on and code of users can change: the effective search path and some settings. The server
+/// reports changed settings only with ReadyForQuery, and the path only from version 18 on.
+const GROUND: &str = "SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(true), \
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
+
+/// The answer to [`GROUND`].
+type Ground = (Vec<String>, String, String, String, String);
 
 /// What names resolve against.
 #[derive(Debug)]
@@ -108,10 +114,15 @@ impl<C> Session<C> {
         behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
     }
 
+    /// True when a schema change of this session was committed and has not been read yet.
+    pub(super) fn view_can_be_shared(&self) -> bool {
+        self.view.behind && self.transaction == b'I' && !self.pipeline && self.pending.is_empty() && !self.guard.holds()
+    }
+
     /// A Sync is about to be sent. Where it ends a transaction that changed the schema the commit may still fail: what
     /// follows is judged once the outcome is known.
     pub(super) fn commits(&mut self) {
-        if self.transaction != b'T' || self.boundaries {
+        if self.transaction != b'T' || self.block_ends {
             self.view.rolled_back();
         }
     }
@@ -132,7 +143,7 @@ impl<C> Session<C> {
             return Ok(());
         }
         if !self.view.behind {
-            return self.check_path().await;
+            return self.check_ground().await;
         }
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
@@ -141,7 +152,6 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        self.view.doubted = false;
         if self.transaction == b'I' && !self.pipeline {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
@@ -151,25 +161,36 @@ impl<C> Session<C> {
                 self.view.snapshot.clone()
             };
             self.core.house.catalogs.publish(&self.link.target, shared);
+            self.core.house.roles.moved(&self.link.target.name);
         }
-        Ok(())
+        self.check_ground().await
     }
 
-    /// Makes sure that names still resolve along the path they are judged by.
-    async fn check_path(&mut self) -> Result<(), End> {
+    /// Makes sure that what statements are judged by still holds after code of users ran.
+    async fn check_ground(&mut self) -> Result<(), End> {
         if !self.view.doubted {
             return Ok(());
         }
-        let path = match self.own_query(PATH).await? {
-            Ok(path) => path,
+        let text = match self.own_query(GROUND).await? {
+            Ok(text) => text,
             Err(error) => return self.not_read(&error),
         };
         self.view.doubted = false;
-        if serde_json::from_str::<Vec<String>>(&path).ok().as_ref() == Some(&self.view.snapshot.search_path) {
+        let (path, strings, encoding, rows, read_only): Ground =
+            serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
+        let reads = self.grant.scope.limits.read_only.is_some();
+        let changed = [
+            ("search_path", path != self.view.snapshot.search_path),
+            ("standard_conforming_strings", strings != "on"),
+            ("client_encoding", encoding != "UTF8"),
+            ("row_security", rows != "on"),
+            ("transaction_read_only", reads && read_only != "on"),
+        ];
+        let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
             return Ok(());
-        }
-        let text = "the session's search_path changed, so statements can no longer be judged";
-        let hint = "a function or type of the database set it: it must restore what it changes (SET search_path in its definition)";
+        };
+        let text = format!("the session's {name} changed, so statements can no longer be judged");
+        let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
         Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
     }
 
@@ -184,28 +205,55 @@ impl<C> Session<C> {
         Err(End::Fatal(Box::new(Complaint::fatal("58000", text))))
     }
 
-    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse. In the middle of a
-    /// pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    /// Runs one query of the broker's own and returns its only value, or the server's ErrorResponse.
     pub(super) async fn own_query(&mut self, sql: &str) -> Result<Result<String, BytesMut>, End> {
-        let mut out = BytesMut::with_capacity(sql.len() + 128);
-        frontend::put_parse(&mut out, OWN, sql);
-        frontend::put_bind(&mut out, OWN, OWN);
-        frontend::put_execute(&mut out, OWN);
-        // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes: the
-        // second one is the last answer where no Sync follows.
-        frontend::put_close_portal(&mut out, OWN);
-        frontend::put_close_statement(&mut out, OWN);
-        let last = if self.pipeline { b'3' } else { b'Z' };
+        match self.own_batch(&[sql]).await? {
+            Ok(value) => value.map(Ok).ok_or(End::UpstreamGone),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Runs statements of the broker's own and returns the last value of them all, or the server's ErrorResponse. In the
+    /// middle of a pipeline it ends with Flush, so that the client's implicit transaction stays open; otherwise with Sync.
+    pub(super) async fn own_batch(
+        &mut self,
+        batch: &[impl AsRef<str>],
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
+        let mut out = BytesMut::with_capacity(batch.iter().map(|sql| sql.as_ref().len() + 128).sum());
+        for sql in batch {
+            frontend::put_parse(&mut out, OWN, sql.as_ref());
+            frontend::put_bind(&mut out, OWN, OWN);
+            frontend::put_execute(&mut out, OWN);
+            // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes:
+            // the last one is the last answer where no Sync follows.
+            frontend::put_close_portal(&mut out, OWN);
+            frontend::put_close_statement(&mut out, OWN);
+        }
         frontend::put_bare(&mut out, if self.pipeline { b'H' } else { b'S' });
+        let (last, times) = if self.pipeline {
+            (b'3', 2 * batch.len())
+        } else {
+            (b'Z', 1)
+        };
+        self.own_exchange(&out, last, times).await
+    }
+
+    /// Sends messages of the broker's own and reads up to the `times`th answer of the kind `last`.
+    pub(super) async fn own_exchange(
+        &mut self,
+        out: &[u8],
+        last: u8,
+        times: usize,
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
         let sent = async {
             // What was released before goes first.
             self.link.transport.write_all_buf(&mut self.link.outbound).await?;
-            self.link.transport.write_all(&out).await?;
+            self.link.transport.write_all(out).await?;
             self.link.transport.flush().await
         };
         sent.await.map_err(|_| End::UpstreamGone)?;
         let (mut value, mut error) = (None, None);
-        let mut portal_closed = false;
+        let mut left = times;
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
@@ -228,12 +276,11 @@ impl<C> Session<C> {
                 }
                 // Asynchronous messages are the client's.
                 Some(b'N' | b'A' | b'S') => self.outbound.extend_from_slice(&message),
-                Some(b'3') if !portal_closed => portal_closed = true,
                 Some(tag) if *tag == last => {
-                    return match (value, error) {
-                        (_, Some(error)) => Ok(Err(error)),
-                        (value, None) => value.map(Ok).ok_or(End::UpstreamGone),
-                    };
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        return Ok(error.map_or(Ok(value), Err));
+                    }
                 }
                 _ => {}
             }

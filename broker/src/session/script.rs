@@ -24,6 +24,8 @@ pub struct Script {
     text: Rc<str>,
     spans: VecDeque<Range<usize>>,
     number: u64,
+    /// A single statement that is sent as the Query it came as; decided once everything before it is answered.
+    alone: Option<bool>,
 }
 
 impl<C> Session<C> {
@@ -42,7 +44,10 @@ impl<C> Session<C> {
             match &statement.decision {
                 // Refused before anything moved: nothing of what follows is sent.
                 Decision::Deny(_) => return false,
+                // Nobody else's statement may run while the session is its owner.
+                Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
+                    moved |= permit.runs_foreign_code();
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,
@@ -66,6 +71,7 @@ impl<C> Session<C> {
             text: text.into(),
             spans,
             number,
+            alone: None,
         });
     }
 
@@ -79,22 +85,45 @@ impl<C> Session<C> {
         if !self.pending.is_empty() || self.guard.holds() {
             return Ok(false);
         }
-        if !self.server_skips && self.view_is_behind() {
+        if !self.server_skips && !self.wardrobe.is_ready() && (self.view_is_behind() || self.is_owner()) {
             self.waiting = true;
             return Ok(false);
         }
-        let Some(script) = &mut self.script else {
+        let Some(script) = &self.script else {
             return Ok(true);
         };
+        let (text, number, alone) = (script.text.clone(), script.number, script.alone);
         let next = script.spans.front().cloned().filter(|_| !self.server_skips);
         let Some(span) = next else {
             self.script = None;
-            self.finish_script();
+            if alone != Some(true) {
+                self.finish_script();
+            }
             return Ok(true);
         };
-        let (text, number) = (script.text.clone(), script.number);
         let statement = text.get(span).unwrap_or_default();
+        let read = self.judge_all(statement).is_some() && (!self.is_single() || self.judge_all(&text).is_some());
+        if !read {
+            return Ok(false);
+        }
+        let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
+        if let Some(script) = &mut self.script {
+            script.alone = Some(alone);
+        }
+        if self.step_wants_owner(statement, alone) {
+            self.waiting = true;
+            return Ok(false);
+        }
+        if alone {
+            self.send_alone(&text, number);
+            return Ok(true);
+        }
         self.send_step(statement, number)
+    }
+
+    /// True before the only statement of a script.
+    fn is_single(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.spans.len() == 1)
     }
 
     /// Sends the next statement. False when the session must come to rest first, or the statement must be read elsewhere.
@@ -120,6 +149,7 @@ impl<C> Session<C> {
         let (statement, permit) = match permit {
             Some((statement, Ok(permit))) => (statement, permit),
             Some((statement, Err(refused))) => {
+                self.wardrobe.use_hat();
                 self.note_refused(&refused, text);
                 if statement.class == Class::CopyIn {
                     return self.refuse_copy_in(&[], refused.complaint).map(|()| true);
@@ -137,6 +167,8 @@ impl<C> Session<C> {
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
+        self.wardrobe.use_hat();
+        self.wardrobe.executed = true;
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
@@ -156,6 +188,40 @@ impl<C> Session<C> {
         };
         self.runs_alone(watch, name);
         Ok(true)
+    }
+
+    /// The one statement of a Query, as the Query it came as.
+    fn send_alone(&mut self, text: &str, number: u64) {
+        // `step_script` has had it read.
+        let Some(judged) = self.judge(text) else {
+            return;
+        };
+        if let Some(script) = &mut self.script {
+            script.spans.pop_front();
+        }
+        let [statement] = judged.statements.as_slice() else {
+            return;
+        };
+        match self.allowed(statement) {
+            Ok(permit) => {
+                let run = self.begin(&permit, number, Some(text), statement);
+                self.note_sent(&permit);
+                self.wardrobe.use_hat();
+                let mut out = BytesMut::with_capacity(text.len() + 8);
+                frontend::put_query(&mut out, text);
+                self.pending.push_back(Expect::Query {
+                    runs: vec![run],
+                    ended: 0,
+                    refusal: None,
+                });
+                self.link.send(&permit, out);
+            }
+            Err(refused) => {
+                self.wardrobe.use_hat();
+                self.note_refused(&refused, text);
+                self.refuse_query("", refused.complaint, Vec::new());
+            }
+        }
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {

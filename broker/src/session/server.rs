@@ -244,8 +244,8 @@ impl<C> Session<C> {
             }
         }
         self.transaction = status;
+        self.wardrobe.executed = self.pending.iter().any(|expect| matches!(expect, Expect::Execute(_)));
         self.block_ends &= !self.pending.is_empty();
-        self.boundaries = false;
         self.server_skips = false;
         self.pipeline = self
             .pending
@@ -264,6 +264,7 @@ impl<C> Session<C> {
         if !matches!(self.copy, Copy::Swallow(_)) {
             self.copy = Copy::Idle;
         }
+        self.wardrobe.failed();
         if report.is_fatal() {
             self.log.note_fatal();
             return Answer::Last;

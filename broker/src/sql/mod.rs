@@ -5,6 +5,7 @@ pub mod grammar;
 pub mod kinds;
 pub mod lower;
 pub mod project;
+pub mod quote;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod settings;
@@ -126,13 +127,15 @@ pub struct Statement {
     pub barrier: Barrier,
     /// The statement-level name space it uses: PREPARE, EXECUTE, DECLARE, FETCH, CLOSE, DEALLOCATE.
     pub names: Names,
+    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
+    pub unbounded: Vec<Touch>,
+    /// It writes to a foreign table: the server does not count these rows.
+    pub remote: bool,
     /// What it reaches through views.
     pub implied: Vec<Implied>,
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
-    /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
-    pub unbounded: Vec<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.

@@ -25,7 +25,9 @@ pub enum Bound {
 /// The bound of a setting that may be changed; `None` when it may not.
 pub fn bound(name: &str) -> Option<Bound> {
     Some(match name {
-        "bytea_output"
+        // Who the job is stands in the ledger, with the server's own process id.
+        "application_name"
+        | "bytea_output"
         | "datestyle"
         | "default_transaction_deferrable"
         | "default_transaction_isolation"
@@ -37,10 +39,10 @@ pub fn bound(name: &str) -> Option<Bound> {
         | "transaction_deferrable"
         | "transaction_isolation"
         | "xmloption" => Bound::Any,
-        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
-        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         // Under `read-only` only those that keep it on are allowed.
         "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
+        // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
+        "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
@@ -57,7 +59,6 @@ pub fn bound(name: &str) -> Option<Bound> {
 
 /// Settings that may be read besides those that may be changed.
 const READABLE: &[&str] = &[
-    "application_name",
     "block_size",
     "constraint_exclusion",
     "default_table_access_method",
@@ -193,7 +194,6 @@ mod tests {
             "backslash_quote",
             "log_statement",
             "debug_print_parse",
-            "application_name",
             "session_preload_libraries",
             "local_preload_libraries",
             "temp_tablespaces",

@@ -160,6 +160,7 @@ impl Snapshot {
     }
 
     /// What other sessions see of it.
+    #[must_use]
     pub fn without_temporary(&self) -> Self {
         let mut shared = self.clone();
         shared.relations.remove("pg_temp");
@@ -191,20 +192,6 @@ impl Snapshot {
     /// The relation an unqualified `name` means: the first hit along the search path.
     pub fn resolve_relation(&self, name: &str) -> Option<&Relation> {
         self.search_path.iter().find_map(|schema| self.relation(schema, name))
-    }
-
-    /// The partitions and inheritance children of a relation.
-    pub fn children<'s>(&'s self, parent: &'s Relation) -> impl Iterator<Item = &'s Relation> {
-        self.relations
-            .values()
-            .flat_map(BTreeMap::values)
-            .filter(|child| child.kind != RelationKind::Index)
-            .filter(|child| {
-                child
-                    .parents
-                    .iter()
-                    .any(|(schema, name)| *schema == parent.schema && *name == parent.name)
-            })
     }
 
     /// The schema of the function an unqualified `name` means. PostgreSQL chooses by argument types across the whole

@@ -36,6 +36,7 @@ pub async fn run(grants: Arc<Grants>, clock: Clock, stop: CancellationToken) {
         let ended = grants.expire(wall, mono).await;
         // Without delay: until an ending is stored, a restart would bring the grant back.
         grants.write_endings().await;
+        grants.retire_logins();
         beats = beats.wrapping_add(1);
         if ended > 0 || beats % HOUSEKEEPING == 1 {
             keep_house(&grants, wall, mono).await;

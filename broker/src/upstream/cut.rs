@@ -101,15 +101,15 @@ pub async fn cancel(cut: &Cut) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Asks the server to end the backend; true when it is gone. Only a backend of the broker's own login is touched.
+/// Asks the server to end the backend; true when it is gone. Only a backend of the session's own login is touched.
 async fn terminate(cut: &Cut, controls: &Controls) -> Result<bool, String> {
     let client = controls.get(&cut.target).await.map_err(|fault| fault.to_string())?;
     let pid = i32::try_from(cut.pid).map_err(|_| "process id out of range".to_owned())?;
     let rows = client
         .query(
             "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a \
-             WHERE a.pid OPERATOR(pg_catalog.=) $1 AND a.usename OPERATOR(pg_catalog.=) CURRENT_USER",
-            &[&pid],
+             WHERE a.pid OPERATOR(pg_catalog.=) $1 AND a.usename OPERATOR(pg_catalog.=) $2::pg_catalog.text::pg_catalog.name",
+            &[&pid, &cut.target.session_user()],
         )
         .await
         .map_err(|error| error.to_string())?;

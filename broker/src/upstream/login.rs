@@ -169,7 +169,7 @@ impl<'a> Login<'a> {
     fn begin(&self, offered: &[u8]) -> Result<(ScramSha256, bool), UpstreamFault> {
         let has = |name: &str| offered.split(|&byte| byte == 0).any(|offer| offer == name.as_bytes());
         let binding = self.end_point();
-        let password = self.target.password.expose().as_bytes();
+        let password = self.target.session_password().expose().as_bytes();
         match binding {
             Some(digest) if has(SCRAM_SHA_256_PLUS) => Ok((
                 ScramSha256::new(password, ChannelBinding::tls_server_end_point(digest)),
@@ -272,7 +272,7 @@ fn startup(target: &Target, dress: &Dress) -> BytesMut {
         frontend::put_cstr(&mut out, name);
         frontend::put_cstr(&mut out, value);
     };
-    pair("user", &target.user);
+    pair("user", target.session_user());
     pair("database", &target.database);
     pair("application_name", &dress.application);
     for (name, value) in PINS {
@@ -280,6 +280,10 @@ fn startup(target: &Target, dress: &Dress) -> BytesMut {
     }
     for (name, value) in &dress.settings {
         pair(name, value);
+    }
+    if let Some(role) = target.role() {
+        // The login's own setting says the same; here a role that cannot be entered refuses the login.
+        pair("role", role);
     }
     out.put_u8(0);
     let length = u32::try_from(out.len()).unwrap_or(u32::MAX);

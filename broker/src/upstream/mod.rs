@@ -35,6 +35,45 @@ pub struct Target {
     pub password: Secret,
     /// TLS, verified in full; `None` only where the operator said `disable`.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The login of one grant, where PostgreSQL enforces as well. Control connections are the broker's all the same.
+    pub job: Option<Arc<JobLogin>>,
+}
+
+/// A login of one grant's own.
+#[derive(Debug)]
+pub struct JobLogin {
+    /// The login role.
+    pub user: String,
+    /// Its password, known to this process only.
+    pub password: Secret,
+    /// The role of the scope, which every session enters.
+    pub role: Arc<str>,
+}
+
+impl Target {
+    /// The same database, for the sessions of a grant with a login of its own.
+    #[must_use]
+    pub fn with_job(&self, job: JobLogin) -> Self {
+        Self {
+            job: Some(Arc::new(job)),
+            ..self.clone()
+        }
+    }
+
+    /// Whom a session logs in as.
+    pub fn session_user(&self) -> &str {
+        self.job.as_ref().map_or(&self.user, |job| &job.user)
+    }
+
+    /// With what.
+    pub fn session_password(&self) -> &Secret {
+        self.job.as_ref().map_or(&self.password, |job| &job.password)
+    }
+
+    /// The role a session works as; `None` where it is the login itself.
+    pub fn role(&self) -> Option<&Arc<str>> {
+        self.job.as_ref().map(|job| &job.role)
+    }
 }
 
 impl std::fmt::Debug for Target {

@@ -129,6 +129,7 @@ async fn snapshot(rig: &Rig) -> Result<Arc<Snapshot>> {
         user: LOGIN.to_owned(),
         password: Secret::new(LOGIN_PASSWORD.to_owned()),
         tls: None,
+        job: None,
     });
     let (snapshot, _) = Catalogs::new(Controls::default()).subscribe(&target).await?;
     Ok(snapshot)

@@ -8,6 +8,7 @@ use hoop::demo::cluster::SUPERUSER;
 use tokio_postgres::Client;
 
 use super::case::Corpus;
+use super::judge::Judge;
 use super::tap::Tap;
 use crate::house::{DATABASE, Grant, House, LOGIN, LOGIN_PASSWORD, Plan};
 use crate::raw::{self, Raw};
@@ -72,6 +73,18 @@ impl Ground {
         Ok(Self {
             taps: receiver.await?,
             house,
+        })
+    }
+
+    /// The broker's own judgement of plot 0's scope and schema, in this process.
+    pub async fn judge(&self) -> Result<Judge> {
+        let policy = std::fs::read_to_string(self.house.path("policies/acme/orders/db-access.yaml"))?;
+        let operator = std::fs::read_to_string(self.house.path("broker.yaml"))?;
+        let cluster = &self.house.cluster;
+        let login = crate::client::connect(cluster.port(), LOGIN, LOGIN_PASSWORD, &database(0), None).await?;
+        Ok(Judge {
+            scope: Judge::scope(&policy, &operator, "job0")?,
+            snapshot: Judge::schema(&login).await?.into(),
         })
     }
 

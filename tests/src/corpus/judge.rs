@@ -49,6 +49,17 @@ impl Judge {
         read_user(&base, &documents[1]).map_err(anyhow::Error::msg)
     }
 
+    /// The first statement of a text that is refused; the whole text where it cannot be read.
+    pub fn refused<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let Ok(statements) = sql::read(text, &self.snapshot) else {
+            return Some(text);
+        };
+        let refused = statements
+            .iter()
+            .find(|statement| matches!(judge(statement, &self.scope), Decision::Deny(_)));
+        refused.map(|statement| text[statement.span.clone()].trim())
+    }
+
     /// The code of the first refusal of a text; `None` when everything of it may be sent.
     pub fn refuses(&self, text: &str) -> Option<&'static str> {
         match sql::read(text, &self.snapshot) {

@@ -4,6 +4,7 @@
 pub mod case;
 pub mod ground;
 pub mod judge;
+pub mod matrix;
 pub mod mutate;
 pub mod proto;
 pub mod report;

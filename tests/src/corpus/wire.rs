@@ -227,6 +227,8 @@ async fn answers(
                 // In a pipeline the Sync that was already sent is swallowed with the data.
                 if pipeline {
                     data.extend(raw::sync());
+                } else if last != "Z" {
+                    data.extend(raw::flush());
                 }
                 peer.send(&data).await?;
             }

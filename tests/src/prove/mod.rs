@@ -7,8 +7,10 @@ pub mod cut;
 pub mod endings;
 pub mod full;
 pub mod hostile;
+pub mod layer;
 pub mod oracle;
 pub mod regress;
+pub mod reworded;
 pub mod score;
 pub mod workload;
 

@@ -1,7 +1,5 @@
 //! ALTER, RENAME, DROP and COMMENT ON.
 
-use std::collections::BTreeMap;
-
 use super::Walk;
 use super::create::Host;
 use super::names::{Range, strings};
@@ -361,20 +359,8 @@ impl<'a> Walk<'a> {
 
     /// Partitions go with their table, and inheritance children go with CASCADE.
     fn drop_children(&mut self, dropped: &'a Relation) {
-        let mut waiting = vec![dropped];
-        let mut seen = Vec::new();
-        while let Some(parent) = waiting.pop() {
-            if seen.contains(&parent.oid) {
-                continue;
-            }
-            seen.push(parent.oid);
-            if !self.pays(self.snapshot.relations.values().map(BTreeMap::len).sum()) {
-                return;
-            }
-            for child in self.snapshot.children(parent) {
-                self.touch_relation(Class::Drop, child);
-                waiting.push(child);
-            }
+        for child in self.family(dropped) {
+            self.touch_relation(Class::Drop, child);
         }
     }
 }

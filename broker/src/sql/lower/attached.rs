@@ -90,10 +90,11 @@ impl<'a> Walk<'a> {
             Class::Delete => "delete",
             _ => "truncate",
         };
-        for held in family(self.snapshot, relation) {
+        for held in self.family(relation) {
             if !self.pays(1) {
                 return;
             }
+            self.remote |= held.kind == RelationKind::Foreign;
             if held.attached.rules.iter().any(|rule| rule == event) {
                 self.opaque(format!("a rule of \"{}\" makes something else of {event}", held.name));
             }
@@ -157,6 +158,35 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The relation and everything that holds its rows: partitions, inheritance children, theirs in turn.
+    pub(super) fn family(&mut self, relation: &'a Relation) -> Vec<&'a Relation> {
+        let snapshot = self.snapshot;
+        let children = self.children.get_or_insert_with(|| {
+            let mut children = BTreeMap::<_, Vec<&Relation>>::new();
+            for child in all(snapshot).filter(|child| child.kind != RelationKind::Index) {
+                for (schema, name) in &child.parents {
+                    children
+                        .entry((schema.as_str(), name.as_str()))
+                        .or_default()
+                        .push(child);
+                }
+            }
+            children
+        });
+        let mut family = vec![relation];
+        let mut at = 0;
+        while let Some(parent) = family.get(at).copied() {
+            at += 1;
+            let own = children.get(&(parent.schema.as_str(), parent.name.as_str()));
+            for child in own.into_iter().flatten() {
+                if !family.iter().any(|known| known.oid == child.oid) {
+                    family.push(child);
+                }
+            }
+        }
+        family
+    }
+
     /// What the touched relations reach, and the relations that hold or share their rows.
     pub(super) fn implied(&mut self, touches: &[Touch]) -> (Vec<Implied>, Vec<(String, String)>) {
         let mut found = Vec::new();
@@ -165,7 +195,7 @@ impl<'a> Walk<'a> {
             let Some(relation) = self.snapshot.relation(&touch.schema, &touch.name) else {
                 continue;
             };
-            if relation.attached.reads.is_empty() && is_system(&relation.schema) {
+            if is_system(&relation.schema) || !self.pays(1) {
                 continue;
             }
             self.kin(relation, touch.class, &mut reaches);
@@ -194,8 +224,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Parents, children, and tables in which rows go when rows go here.
-    fn kin(&mut self, relation: &Relation, class: Class, reaches: &mut BTreeSet<(String, String)>) {
-        let kin = family(self.snapshot, relation);
+    fn kin(&mut self, relation: &'a Relation, class: Class, reaches: &mut BTreeSet<(String, String)>) {
+        let kin = self.family(relation);
         for other in kin.iter().copied().chain(ancestors(self.snapshot, relation)) {
             if other.oid != relation.oid {
                 reaches.insert((other.schema.clone(), other.name.clone()));
@@ -220,7 +250,7 @@ impl<'a> Walk<'a> {
     /// What a view reads and calls, through further views too.
     fn behind(
         &mut self,
-        view: &Relation,
+        view: &'a Relation,
         class: Class,
         (views, loud): (&mut Vec<(String, String)>, bool),
         (found, reaches): (&mut Vec<Implied>, &mut BTreeSet<(String, String)>),
@@ -291,21 +321,6 @@ fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
 /// What looking at every relation costs.
 fn everything(snapshot: &Snapshot) -> usize {
     snapshot.relations.values().map(BTreeMap::len).sum()
-}
-
-/// The relation and everything that holds its rows: partitions, inheritance children, theirs in turn.
-fn family<'a>(snapshot: &'a Snapshot, relation: &'a Relation) -> Vec<&'a Relation> {
-    let mut family = vec![relation];
-    let mut at = 0;
-    while let Some(parent) = family.get(at).copied() {
-        at += 1;
-        for child in snapshot.children(parent) {
-            if !family.iter().any(|known| known.oid == child.oid) {
-                family.push(child);
-            }
-        }
-    }
-    family
 }
 
 /// The relations whose rows those of this one are, too.

@@ -49,11 +49,18 @@ impl<'a> Walk<'a> {
         let target = self.dml_target(relation.as_ref());
         if let Some((relation, _)) = &target {
             let columns = self.target_columns(cols, relation);
-            self.writes(
-                relation,
-                Class::Insert,
-                &Written::Inserted(&columns, select_stmt.as_deref()),
-            );
+            let source = select_stmt.as_deref();
+            let given = if columns.is_empty() {
+                relation
+                    .columns
+                    .iter()
+                    .take(width(source))
+                    .map(String::as_str)
+                    .collect()
+            } else {
+                columns.clone()
+            };
+            self.writes(relation, Class::Insert, &Written::Inserted(&given, source));
             let all = relation.columns.iter().map(String::as_str);
             if columns.is_empty() {
                 self.touch(Class::Insert, &relation.schema, &relation.name, all);
@@ -318,6 +325,18 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// How many columns every row of VALUES gives; none where that is not known.
+fn width(source: Option<&Node>) -> usize {
+    let Some(Some(NodeEnum::SelectStmt(select))) = source.map(|source| &source.node) else {
+        return 0;
+    };
+    let rows = select.values_lists.iter().map(|row| match &row.node {
+        Some(NodeEnum::List(nodes::List { items })) => items.len(),
+        _ => 0,
+    });
+    rows.min().unwrap_or(0)
 }
 
 fn is_utf8(name: &str) -> bool {

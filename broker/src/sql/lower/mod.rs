@@ -114,6 +114,7 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
+    remote: bool,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -124,6 +125,8 @@ struct Walk<'a> {
     reads: Vec<&'a Relation>,
     /// What can fail, and where.
     noise: attached::Noise,
+    /// Partitions and inheritance children by their parents, once somebody asked.
+    children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// How many comparisons of names are left; none, and the statement is opaque.
     effort: usize,
 }
@@ -141,11 +144,13 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
+            remote: false,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
             reads: Vec::new(),
             noise: attached::Noise::default(),
+            children: None,
             effort,
         }
     }
@@ -172,9 +177,10 @@ impl<'a> Walk<'a> {
             effect: self.effect,
             barrier: self.barrier,
             names: self.names,
+            unbounded: self.unbounded,
+            remote: self.remote,
             implied,
             reaches,
-            unbounded: self.unbounded,
         }
     }
 

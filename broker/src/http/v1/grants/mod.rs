@@ -97,6 +97,17 @@ pub struct PolicyView {
     sha: String,
 }
 
+/// Who enforces the scope.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Enforcement)]
+pub struct EnforcementView {
+    /// `role`: the broker and PostgreSQL itself; `shared`: the broker alone.
+    kind: &'static str,
+    /// What that means, where it is less than both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caveat: Option<&'static str>,
+}
+
 /// A new grant.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct GrantAnswer {
@@ -105,6 +116,7 @@ pub struct GrantAnswer {
     /// Ends the grant. Told once.
     revoke_token: String,
     policy: PolicyView,
+    enforcement: EnforcementView,
 }
 
 /// Exchange a job's OIDC token for a grant
@@ -246,6 +258,10 @@ fn answer(minted: &Minted, endpoints: &Endpoints) -> Result<GrantAnswer, Problem
             path: minted.policy.path.clone(),
             line: minted.policy.line,
             sha: minted.policy.sha.clone(),
+        },
+        enforcement: EnforcementView {
+            kind: grant.scope.enforcement.as_str(),
+            caveat: grant.scope.enforcement.caveat(),
         },
     })
 }

@@ -91,7 +91,6 @@ fn what_is_not_enforced_yet_is_opaque() {
         ("SELECT * FROM pg_temp_3.t", "temporary"),
         ("DROP TABLE pg_temp_3.t", "temporary"),
         ("SELECT pg_temp.f()", "temporary"),
-        ("ALTER TABLE orders OWNER TO x", "OWNER"),
         ("ALTER TABLE orders DISABLE ROW LEVEL SECURITY", "RowSecurity"),
         ("ALTER TABLE orders DISABLE TRIGGER ALL", "TrigAll"),
         ("CREATE TABLE a (b nothing)", "type"),

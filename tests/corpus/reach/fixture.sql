@@ -1,0 +1,68 @@
+-- What a statement reaches without naming it. The job has schema app; crm.people by columns; hidden, other: nothing; vault: never.
+CREATE SCHEMA app; CREATE SCHEMA crm; CREATE SCHEMA hidden; CREATE SCHEMA other; CREATE SCHEMA vault;
+CREATE TABLE hidden.tokens(id int PRIMARY KEY, token text);
+INSERT INTO hidden.tokens VALUES (1, 'tok-SECRET-0001'), (200, 'two hundred');
+CREATE TABLE crm.people(id int PRIMARY KEY, name text, ssn text);
+INSERT INTO crm.people VALUES (1, 'Ann', '123-45-6789');
+-- Views, all covered by the glob app.*; app.v_named and app.v_barrier are named one by one.
+CREATE VIEW app.v_names AS SELECT id, name FROM crm.people;
+CREATE VIEW app.v_ssn AS SELECT id, ssn FROM crm.people;
+CREATE VIEW app.v_whole AS SELECT to_jsonb(p) AS row FROM crm.people p;
+CREATE VIEW app.v_tokens AS SELECT id, token FROM hidden.tokens;
+CREATE VIEW app.v_invoker WITH (security_invoker) AS SELECT id, token FROM hidden.tokens;
+CREATE VIEW hidden.v_inner AS SELECT id, token FROM hidden.tokens;
+CREATE VIEW app.v_nested AS SELECT token FROM hidden.v_inner;
+CREATE MATERIALIZED VIEW app.v_stored AS SELECT token FROM hidden.tokens;
+CREATE VIEW app.v_named AS SELECT id, token FROM hidden.tokens WHERE id > 100;
+CREATE VIEW app.v_barrier WITH (security_barrier) AS SELECT id, token FROM hidden.tokens WHERE id > 100;
+CREATE FUNCTION hidden.first_token() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT token FROM hidden.tokens WHERE id = 1';
+CREATE VIEW app.v_calls AS SELECT hidden.first_token() AS token;
+-- Partitions and children.
+CREATE TABLE app.events(id int, body text) PARTITION BY RANGE (id);
+CREATE TABLE app.events_new PARTITION OF app.events FOR VALUES FROM (100) TO (200);
+CREATE TABLE vault.events_old PARTITION OF app.events FOR VALUES FROM (0) TO (100);
+INSERT INTO app.events VALUES (1, 'tok-SECRET-0002'), (100, 'fine');
+CREATE TABLE app.notes(id int, body text);
+CREATE TABLE vault.notes_sealed() INHERITS (app.notes);
+INSERT INTO vault.notes_sealed VALUES (1, 'tok-SECRET-0003');
+CREATE TABLE vault.cards(id int, pan text) PARTITION BY RANGE (id);
+CREATE TABLE app.cards_2024 PARTITION OF vault.cards FOR VALUES FROM (0) TO (100);
+INSERT INTO vault.cards VALUES (1, 'tok-SECRET-0004');
+CREATE VIEW app.v_cards AS SELECT pan FROM vault.cards;
+CREATE VIEW app.v_never AS SELECT pan FROM vault.cards WHERE id > 50;
+-- Code that runs with its owner's rights.
+CREATE TABLE app.copied(id int, note text);
+CREATE FUNCTION hidden.leak() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN NEW.note := (SELECT token FROM hidden.tokens WHERE id = 1); RETURN NEW; END$$;
+CREATE TRIGGER leak BEFORE INSERT OR UPDATE OF id ON app.copied FOR EACH ROW EXECUTE FUNCTION hidden.leak();
+INSERT INTO app.copied(id) SELECT 1 WHERE false;
+CREATE TABLE app.waiting(id int, note text);
+CREATE TRIGGER leak BEFORE INSERT ON app.waiting FOR EACH ROW WHEN (NEW.note = 'trigger-me') EXECUTE FUNCTION hidden.leak();
+CREATE TABLE app.split(id int, note text) PARTITION BY RANGE (id);
+CREATE TABLE app.split_low PARTITION OF app.split FOR VALUES FROM (0) TO (100);
+CREATE TRIGGER leak BEFORE INSERT ON app.split_low FOR EACH ROW EXECUTE FUNCTION hidden.leak();
+CREATE TABLE app.audited(id int, note text);
+CREATE FUNCTION app.log_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN RETURN NEW; END$$;
+CREATE TRIGGER log_change BEFORE INSERT OR UPDATE OR DELETE ON app.audited FOR EACH ROW EXECUTE FUNCTION app.log_change();
+CREATE TABLE app.stamped(id int, note text);
+CREATE FUNCTION hidden.stamp() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.note := 'stamped'; RETURN NEW; END$$;
+CREATE TRIGGER stamp BEFORE INSERT ON app.stamped FOR EACH ROW EXECUTE FUNCTION hidden.stamp();
+CREATE TABLE app.defaults(id int, note text DEFAULT hidden.first_token());
+CREATE TABLE app.generated(id serial PRIMARY KEY, at timestamptz DEFAULT now(), note text);
+CREATE FUNCTION hidden.is_fine(text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN RAISE NOTICE 'saw %', (SELECT token FROM hidden.tokens WHERE id = 1); RETURN true; END$$;
+CREATE TABLE app.checked(id int, note text CHECK (hidden.is_fine(note)));
+CREATE TABLE app.ruled(id int, note text);
+CREATE RULE also AS ON INSERT TO app.ruled DO ALSO UPDATE hidden.tokens SET token = NEW.note WHERE id = 200;
+CREATE TABLE app.parents(id int PRIMARY KEY);
+CREATE TABLE vault.children(id int REFERENCES app.parents ON DELETE CASCADE);
+INSERT INTO app.parents VALUES (1), (2); INSERT INTO vault.children VALUES (1);
+-- What goes along with CASCADE.
+CREATE TABLE app.base(id int PRIMARY KEY, note text, extra text);
+CREATE VIEW other.v_base AS SELECT id, note FROM app.base;
+CREATE TABLE app.target(id int PRIMARY KEY);
+CREATE TABLE other.pointing(id int REFERENCES app.target);
+CREATE TABLE app.typed(id int);
+CREATE FUNCTION other.of_typed(app.typed) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE app.alone(id serial PRIMARY KEY, note text, owner int REFERENCES app.parents);
+CREATE VIEW app.v_alone AS SELECT note FROM app.alone;
+CREATE SEQUENCE app.counter;
+CREATE TABLE other.counted(id int DEFAULT nextval('app.counter'));
