@@ -137,6 +137,12 @@ impl RawRule {
                 report.error(code::INVALID_VALUE, node.span, message, help);
             }
         }
+        rule.check(node, &fields, keys, report);
+        Some(rule)
+    }
+
+    /// Reports what an entry lacks to mean something.
+    fn check(&self, node: &Node, fields: &Fields<'_>, keys: &[&str], report: &mut Report) {
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
                 code::EMPTY,
@@ -155,7 +161,7 @@ impl RawRule {
             );
         }
         if fields.value("tables").is_none()
-            && let Some((class, span)) = rule.classes.iter().find(|(class, _)| words::needs_tables(*class))
+            && let Some((class, span)) = self.classes.iter().find(|(class, _)| words::needs_tables(*class))
         {
             let message = format!("`{class}` without `tables`");
             report.error(
@@ -165,7 +171,6 @@ impl RawRule {
                 "say on which tables: tables: [app.orders]",
             );
         }
-        Some(rule)
     }
 
     /// The rules as they are judged: those of the preset, or the one that is written.
