@@ -137,6 +137,12 @@ impl RawRule {
                 report.error(code::INVALID_VALUE, node.span, message, help);
             }
         }
+        rule.check(node, &fields, keys, report);
+        Some(rule)
+    }
+
+    /// Reports what an entry lacks to mean something.
+    fn check(&self, node: &Node, fields: &Fields<'_>, keys: &[&str], report: &mut Report) {
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
                 code::EMPTY,
