@@ -151,12 +151,6 @@ impl RawRule {
                 "name statements or functions",
             );
         }
-        rule.check_pair(&fields, report);
-        Some(rule)
-    }
-
-    /// Tables and statements need each other.
-    fn check_pair(&self, fields: &Fields<'_>, report: &mut Report) {
         if fields.value("tables").is_some() && fields.value("statements").is_none() {
             let message = "`tables` without `statements`";
             report.error(
