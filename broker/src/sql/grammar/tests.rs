@@ -288,7 +288,8 @@ fn resolving_names_has_an_end() {
         let refused = read
             .as_ref()
             .map_or(true, |statements| statements.iter().any(|one| !one.opaque.is_empty()));
-        assert!(refused || name == "fields of joins", "{name}");
+        // These two are cheap to read, however long.
+        assert!(refused || matches!(name, "fields of joins" | "drops"), "{name}");
         assert!(
             started.elapsed() < Duration::from_secs(15),
             "{name}: {:?}",
