@@ -19,6 +19,7 @@ pub mod decide;
 // floor 3: edges
 pub mod catalog;
 pub mod issuer;
+pub mod reader;
 pub mod record;
 pub mod role;
 pub mod secrets;

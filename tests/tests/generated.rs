@@ -61,6 +61,7 @@ const NO_CODES: &[&str] = &[
     "policy-from",
     "pull-requests",
     "read-only",
+    "reader-worker",
     "reads-by-name",
     "repository-id",
     "required-claims",
@@ -250,7 +251,8 @@ fn chapter(command: &mut Command, name: &str, out: &mut String) {
         "\n## `{name}`\n\n```text\n{}\n```\n",
         lines.join("\n").trim_end()
     ));
-    for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+    let shown = |sub: &&mut Command| sub.get_name() != "help" && !sub.is_hide_set();
+    for sub in command.get_subcommands_mut().filter(shown) {
         let name = format!("{name} {}", sub.get_name());
         chapter(sub, &name, out);
     }

@@ -14,7 +14,7 @@ use crate::sql::{Relation, RelationKind, Snapshot};
 pub enum Part {
     /// `pg_catalog` and `information_schema`: read once per database.
     System,
-    /// Everything else but TOAST and other sessions' temporary schemas.
+    /// Everything else but TOAST and other sessions' temporary schemas. The session's own goes by `pg_temp`.
     User,
 }
 
@@ -30,7 +30,8 @@ pub fn query(part: Part) -> &'static str {
         Part::User => concat!(
             "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
-            "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%'), ",
+            "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
+            "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -101,6 +102,15 @@ fn parse(text: &str) -> Result<Document, String> {
     serde_json::from_str(text).map_err(|error| format!("malformed snapshot: {error}"))
 }
 
+/// The session's own temporary schema has a number of which no policy knows.
+pub fn plain(schema: String) -> String {
+    if schema.starts_with("pg_temp_") {
+        "pg_temp".to_owned()
+    } else {
+        schema
+    }
+}
+
 fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     snapshot.version = digest
@@ -109,20 +119,25 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
         .fold(0, |version, &byte| (version << 8) | u64::from(byte));
     snapshot.server_version = document.server_version;
     snapshot.user = document.user;
-    snapshot.search_path = document.search_path;
+    snapshot.search_path = document.search_path.into_iter().map(plain).collect();
     for row in document.relations {
         let Some(kind) = kind(&row.kind) else { continue };
-        let schema: &mut BTreeMap<String, Relation> = snapshot.relations.entry(row.schema.clone()).or_default();
+        let in_schema = plain(row.schema);
+        let schema: &mut BTreeMap<String, Relation> = snapshot.relations.entry(in_schema.clone()).or_default();
         schema.insert(
             row.name.clone(),
             Relation {
                 oid: row.oid,
-                schema: row.schema,
+                schema: in_schema,
                 name: row.name,
                 kind,
                 columns: row.columns,
-                owner_table: row.owner,
-                parents: row.parents,
+                owner_table: row.owner.map(|(schema, name)| (plain(schema), name)),
+                parents: row
+                    .parents
+                    .into_iter()
+                    .map(|(schema, name)| (plain(schema), name))
+                    .collect(),
                 attached: row.attached.unwrap_or_default(),
             },
         );
@@ -133,7 +148,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
         (&mut snapshot.user_operators, document.operators),
     ] {
         for (name, schema) in list {
-            names.entry(name).or_default().push(schema);
+            names.entry(name).or_default().push(plain(schema));
         }
     }
 }

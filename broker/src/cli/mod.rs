@@ -68,6 +68,16 @@ enum Command {
     /// Helpers for people who test with the product.
     #[command(subcommand)]
     Dev(DevCommand),
+    /// Read statements for the broker that started this process.
+    #[command(hide = true)]
+    ReaderWorker {
+        /// Address space in megabytes.
+        #[arg(long)]
+        memory: u64,
+        /// Processor time for one text in seconds.
+        #[arg(long)]
+        cpu: u64,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -121,6 +131,10 @@ fn run(cli: Cli, out: &mut Out) -> anyhow::Result<ExitCode> {
         Command::Ledger(command) => ledger::ledger(command, out),
         Command::Sessions(command) => ledger::sessions(command, out),
         Command::Dev(DevCommand::Issuer(args)) => block_on(issuer(args, out)),
+        Command::ReaderWorker { memory, cpu } => {
+            crate::reader::worker::serve(memory, cpu)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hoop-db", out);
             Ok(ExitCode::SUCCESS)

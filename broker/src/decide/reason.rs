@@ -75,6 +75,8 @@ pub(super) fn unreadable(unreadable: &Unreadable, scope: &Scope) -> Denial {
         Unreadable::TooDeep => ("too-deep", "nest less, or split the statement"),
         Unreadable::Nul => ("nul-byte", "remove the NUL byte"),
         Unreadable::Crashed => ("reader-failed", "tell the operator: the statement made the reader fail"),
+        Unreadable::TooSlow => ("reader-slow", "send it in several smaller statements"),
+        Unreadable::Busy => ("reader-busy", "try again, with fewer large statements at the same time"),
     };
     *deny(
         code,

@@ -88,12 +88,16 @@ pub fn run(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    local.block_on(&runtime, async move {
+    let done = local.block_on(&runtime, async move {
         let listener = TcpListener::from_std(listener)?;
         let core = Rc::new(Core::new(front.house.clone(), journal));
         accept(&front, &core, &listener, &stop).await;
         Ok(())
-    })
+    });
+    drop(local);
+    // A text that is still being read is nobody's any more.
+    runtime.shutdown_background();
+    done
 }
 
 async fn accept(front: &Arc<Front>, core: &Rc<Core>, listener: &TcpListener, stop: &CancellationToken) {

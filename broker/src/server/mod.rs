@@ -37,6 +37,7 @@ use crate::policy::diagnostic;
 use crate::policy::operator::Operator;
 use crate::policy::set::Policies;
 use crate::proxy::{self, Attempts, Front, Tls};
+use crate::reader::{self, Counts, Reader};
 use crate::record::Recorder;
 use crate::session::House;
 use crate::session::cancel::CancelKeys;
@@ -148,6 +149,7 @@ impl Broker {
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
         let catalogs = Catalogs::new(controls.clone());
+        let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {
                 clock: clock.clone(),
@@ -155,6 +157,7 @@ impl Broker {
                 roles: roles.clone(),
                 cutter,
                 cancels: Arc::new(CancelKeys::default()),
+                reader: reader.clone(),
                 strict: settings.durability == Durability::Strict,
             }),
             registry: registry.clone(),
@@ -170,7 +173,7 @@ impl Broker {
             operator: settings.operator_token.clone(),
             rate: settings.rate,
             probes: probes::probes(&recorder, &front, &controls, settings, &clock),
-            metrics: Arc::new(render_metrics(metrics, registry)),
+            metrics: Arc::new(render_metrics(metrics, registry, reader)),
             tasks: tasks.clone(),
         });
         let data_plane = data_plane(&front, &recorder, listeners, &stop)?;
@@ -396,13 +399,15 @@ fn endpoints(settings: &Settings) -> Endpoints {
     }
 }
 
-fn render_metrics(metrics: Metrics, registry: Arc<Registry>) -> impl Fn() -> String {
+fn render_metrics(metrics: Metrics, registry: Arc<Registry>, reader: Arc<Reader>) -> impl Fn() -> String {
     move || {
         metrics
             .grants_live
             .set(i64::try_from(registry.live_count()).unwrap_or(i64::MAX));
         metrics.sessions_open.set(i64::from(registry.session_count()));
         metrics.decided(registry.decided());
+        let Counts { crashed, slow, busy } = reader.counts();
+        metrics.unread([("reader-failed", crashed), ("reader-slow", slow), ("reader-busy", busy)]);
         metrics.render()
     }
 }

@@ -6,10 +6,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::pending::{Expect, Run};
-use super::prepared::{Judged, JudgedStatement, Prepared, read_and_judge};
-use super::{BACKLOG, Copy, End, Onward, Session, refusal};
-use crate::decide::{Decision, Permit, judge};
-use crate::sql::{Barrier, Class, Effect, Names};
+use super::prepared::{Judged, JudgedStatement, Prepared};
+use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
+use crate::decide::{Decision, Permit};
+use crate::sql::{Barrier, Class, Effect, Names, Unreadable};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head, client_streams};
@@ -17,14 +17,10 @@ use crate::wire::frontend::{self, Target};
 
 /// The names at the head of a Bind must fit in this many bytes.
 const BIND_NAMES: usize = 4096;
-/// A longer Bind is not looked into: where a value of it has to be judged, it is refused.
-const BIND_VALUES: usize = 4096;
 /// Prepared statements and portals one session may hold.
 const MAX_NAMES: usize = 10_000;
 /// Answers the server may owe before the client is made to wait. More than the server ever holds back by itself.
 const MAX_PENDING: usize = 16 * 1024;
-/// A text of more bytes is read on a thread of its own: it may take long, and this one serves other sessions too.
-const BIG: usize = 16 * 1024;
 
 /// What became of a message.
 enum Taken {
@@ -83,68 +79,55 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
-        if self.hat_holds(head.tag) {
-            self.wait_for_view();
-            return Ok(Taken::NotYet);
-        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
-            self.wait_for_view();
-            return Ok(Taken::NotYet);
-        }
-        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
+        let behind = judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind();
+        if behind || self.hat_holds(head.tag) {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
         if head.tag == b'E' && !self.skipping && !self.execute_may_go(head)? {
             return Ok(Taken::NotYet);
         }
-        if matches!(head.tag, b'Q' | b'P')
-            && !self.skipping
-            && head.total > BIG
-            && self.read_ahead.is_none()
-            && self.start_reading(head)
-        {
+        let message = self.inbound.split_to(head.total);
+        let unread = match head.tag {
+            b'Q' if !self.skipping => self.query(message)?,
+            b'P' if !self.skipping => self.parse(message)?,
+            b'E' if !self.skipping => self.execute(message)?,
+            tag => {
+                self.other_message(tag, message)?;
+                None
+            }
+        };
+        if let Some(mut message) = unread {
+            // It waits at the head of the buffer until its text was read elsewhere.
+            message.unsplit(std::mem::take(&mut self.inbound));
+            self.inbound = message;
             return Ok(Taken::NotYet);
         }
-        let message = self.inbound.split_to(head.total);
+        self.read_ahead.clear();
         self.log.bytes_in += u64::try_from(head.total).unwrap_or(u64::MAX);
-        match head.tag {
+        Ok(Taken::Done)
+    }
+
+    /// A message that carries no text to judge.
+    fn other_message(&mut self, tag: u8, message: BytesMut) -> Result<(), End> {
+        match tag {
             b'X' => return Err(End::Terminated),
             b'S' => self.sync(message),
             b'c' | b'f' => self.copy_end(message),
             _ if self.skipping => {}
             b'H' => self.link.send_own(message),
-            b'Q' => self.query(message)?,
-            b'P' => self.parse(message)?,
-            b'E' => self.execute(message)?,
             b'D' | b'C' => self.describe_or_close(message)?,
             b'F' => self.function_call(),
             tag => return Err(End::Protocol(WireFault::Unexpected(char::from(tag)))),
         }
-        Ok(Taken::Done)
-    }
-
-    /// Has the text of a big message read and judged elsewhere; the message waits in the buffer meanwhile. False when it
-    /// is malformed, which takes no reading.
-    fn start_reading(&mut self, head: Head) -> bool {
-        let text = frame::body(&self.inbound, head.total).and_then(|body| match head.tag {
-            b'Q' => frontend::query(body),
-            _ => frontend::parse(body).map(|parse| parse.text),
-        });
-        let Ok(text) = text.map(str::to_owned) else {
-            return false;
-        };
-        let (scope, snapshot) = (self.grant.scope.clone(), self.view.shared());
-        self.reading = Some(tokio::task::spawn_blocking(move || {
-            read_and_judge(&text, &scope, &snapshot).0
-        }));
-        true
+        Ok(())
     }
 
     // === the simple protocol ===
 
-    fn query(&mut self, message: BytesMut) -> Result<(), End> {
+    /// Handles a Query; hands it back when a text must be read elsewhere first.
+    fn query(&mut self, message: BytesMut) -> Result<Option<BytesMut>, End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         if matches!(self.copy, Copy::Open { .. }) {
             return Err(End::Protocol(WireFault::Unexpected('Q')));
@@ -154,19 +137,21 @@ impl<C> Session<C> {
             Err(WireFault::NotUtf8) => {
                 let complaint = self.note_not_utf8();
                 self.refuse_query("", complaint, Vec::new());
-                return Ok(());
+                return Ok(None);
             }
             Err(fault) => return Err(End::Protocol(fault)),
         };
-        let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(text));
+        let Some(judged) = self.judge_all(text) else {
+            return Ok(Some(message));
+        };
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, text);
             self.refuse_query("", refusal::not_read(fault), Vec::new());
-            return Ok(());
+            return Ok(None);
         }
         if self.needs_script(&judged) {
             self.start_script(text, &judged);
-            return Ok(());
+            return Ok(None);
         }
         let (number, mut runs) = (self.log.next_statement(), Vec::with_capacity(judged.statements.len()));
         let mut first_permit: Option<Permit> = None;
@@ -177,10 +162,10 @@ impl<C> Session<C> {
                     let sent = text.get(..statement.span.start).unwrap_or_default();
                     self.note_refused(&refused, statement_text(text, statement));
                     if statement.class == Class::CopyIn {
-                        return self.refuse_copy_in(&runs, refused.complaint);
+                        return self.refuse_copy_in(&runs, refused.complaint).map(|()| None);
                     }
                     self.refuse_query(sent, refused.complaint, runs);
-                    return Ok(());
+                    return Ok(None);
                 }
             };
             let run = self.begin(&permit, number, Some(statement_text(text, statement)), statement);
@@ -198,7 +183,7 @@ impl<C> Session<C> {
             // An empty text runs nothing; the server answers EmptyQueryResponse.
             None => self.link.send_own(message),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Sends the allowed part of a Query with our failing statement behind it.
@@ -216,22 +201,25 @@ impl<C> Session<C> {
 
     // === the extended protocol ===
 
-    fn parse(&mut self, message: BytesMut) -> Result<(), End> {
+    /// Handles a Parse; hands it back when a text must be read elsewhere first.
+    fn parse(&mut self, message: BytesMut) -> Result<Option<BytesMut>, End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         let parse = match frontend::parse(body) {
             Ok(parse) => parse,
             Err(WireFault::NotUtf8) => {
                 let complaint = self.note_not_utf8();
                 self.refuse_parse("", complaint);
-                return Ok(());
+                return Ok(None);
             }
             Err(fault) => return Err(End::Protocol(fault)),
         };
-        let judged = self.read_ahead.take().unwrap_or_else(|| self.judge(parse.text));
+        let Some(judged) = self.judge_all(parse.text) else {
+            return Ok(Some(message));
+        };
         if let Some(fault) = &judged.unreadable {
             self.note_denied(&fault.denial, parse.text);
             self.refuse_parse(parse.name, refusal::not_read(fault));
-            return Ok(());
+            return Ok(None);
         }
         if self.prepared.len() >= MAX_NAMES {
             let complaint = Complaint::fatal("53400", format!("more than {MAX_NAMES} prepared statements"));
@@ -242,7 +230,7 @@ impl<C> Session<C> {
             if let Err(refused) = self.allowed(statement) {
                 self.note_refused(&refused, statement_text(parse.text, statement));
                 self.refuse_parse(parse.name, refused.complaint);
-                return Ok(());
+                return Ok(None);
             }
         }
         let number = self.log.statement(parse.text, first_permit(&judged));
@@ -259,7 +247,7 @@ impl<C> Session<C> {
         });
         self.pipeline = true;
         self.send_for(&prepared, message);
-        Ok(())
+        Ok(None)
     }
 
     fn bind(&mut self, head: Head) -> Result<Taken, End> {
@@ -283,7 +271,7 @@ impl<C> Session<C> {
             return Ok(Taken::Done);
         };
         if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
-            if have < head.total && head.total <= BIND_VALUES {
+            if have < head.total && head.total <= values::LONGEST {
                 return Ok(Taken::NotYet);
             }
             if let Err(refused) = self.judge_values(&prepared, head) {
@@ -319,47 +307,39 @@ impl<C> Session<C> {
         Ok(Taken::Done)
     }
 
-    /// The values that name settings to be read.
-    fn judge_values(&self, prepared: &Prepared, head: Head) -> Result<(), Box<Refused>> {
-        let scope = &self.grant.scope;
-        let body = self.inbound.get(frame::HEADER..head.total).unwrap_or_default();
-        let values = frontend::bound(body).unwrap_or_default();
-        for parameter in prepared.permit().map(Permit::asks).unwrap_or_default() {
-            let value = usize::from(*parameter).checked_sub(1).and_then(|at| values.get(at));
-            let judged = match value {
-                Some(value) => judge::readable(*value, scope),
-                // The message is too long to be looked into, or the server would refuse it.
-                None => judge::readable(Some(b""), scope),
-            };
-            judged.map_err(|denial| Refused::by(*denial))?;
-        }
-        Ok(())
-    }
-
-    fn execute(&mut self, message: BytesMut) -> Result<(), End> {
+    /// Handles an Execute; hands it back when a text must be read again elsewhere first.
+    fn execute(&mut self, message: BytesMut) -> Result<Option<BytesMut>, End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         let portal = frontend::execute(body).map_err(End::Protocol)?.to_owned();
         let Some(prepared) = self.find_portal(&portal) else {
             let mut out = BytesMut::new();
             frontend::put_execute(&mut out, self.nonce.name());
             self.refuse_extended(out, refusal::unknown_name("34000", "portal", &portal));
-            return Ok(());
+            return Ok(None);
         };
-        let judged = self.current(&prepared);
+        let Some(judged) = self.current(&prepared).filter(|judged| self.names_are_current(judged)) else {
+            return Ok(Some(message));
+        };
         self.pipeline = true;
+        if let Some(fault) = &judged.unreadable {
+            // It could be read when it was prepared, and cannot now.
+            self.note_denied(&fault.denial, &prepared.text);
+            let name = self.nonce.name().to_owned();
+            self.refuse_parse(&name, refusal::not_read(fault));
+            return Ok(None);
+        }
         let Some(statement) = judged.statements.first() else {
             // An empty text: EmptyQueryResponse.
             self.pending.push_back(Expect::Describe);
             self.link.send_own(message);
-            return Ok(());
+            return Ok(None);
         };
         match self.allowed(statement) {
             Ok(permit) => {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
-                self.wardrobe.use_hat();
-                self.wardrobe.executed = true;
+                self.wardrobe.executes();
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -376,7 +356,7 @@ impl<C> Session<C> {
                 self.refuse_parse(&name, refused.complaint);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn describe_or_close(&mut self, message: BytesMut) -> Result<(), End> {
@@ -436,24 +416,8 @@ impl<C> Session<C> {
 
     // === helpers ===
 
-    pub(super) fn judge(&self, text: &str) -> Rc<Judged> {
-        self.core
-            .decisions
-            .borrow_mut()
-            .judge(text, &self.grant.scope, self.view.snapshot())
-    }
-
-    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
-    pub(super) fn current(&self, prepared: &Prepared) -> Rc<Judged> {
-        if prepared.judged.version == self.view.snapshot().version {
-            prepared.judged.clone()
-        } else {
-            self.judge(&prepared.text)
-        }
-    }
-
     /// The permit of one statement, names of the SQL level resolved.
-    pub(super) fn allowed(&self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
+    pub(super) fn allowed(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
         let permit = match &statement.decision {
             Decision::Allow(permit) => permit.clone(),
             Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
@@ -467,9 +431,18 @@ impl<C> Session<C> {
                 complaint: refusal::unknown_name("26000", "prepared statement", name),
             }));
         };
-        match self.current(&prepared).statements.first().map(|inner| &inner.decision) {
+        let Some(judged) = self.current(&prepared) else {
+            // `judge_all` has seen to it; whatever else happens, what was not judged does not run.
+            let denial = crate::decide::judge::denied_unreadable(&Unreadable::Busy, &self.grant.scope);
+            return Err(Refused::by(denial));
+        };
+        match judged.statements.first().map(|inner| &inner.decision) {
             Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
-            Some(Decision::Allow(_)) | None => Ok(permit),
+            Some(Decision::Allow(_)) => Ok(permit),
+            None => match &judged.unreadable {
+                Some(fault) => Err(Refused::by(fault.denial.clone())),
+                None => Ok(permit),
+            },
         }
     }
 
@@ -485,18 +458,19 @@ impl<C> Session<C> {
             .intent(permit, number, text, self.takes_effect_later(statement.class));
         self.block_ends |= ends_block(statement.class);
         let makes = match (permit.names(), text) {
-            (Names::Prepare(name), Some(text)) => {
-                let judged = self.judge(text);
-                Some((
-                    name.clone(),
-                    Rc::new(Prepared {
-                        text: text.into(),
-                        number,
-                        judged,
-                        foreign: permit.runs_foreign_code(),
+            (Names::Prepare(name), Some(text)) => Some((
+                name.clone(),
+                Rc::new(Prepared {
+                    text: text.into(),
+                    number,
+                    judged: Rc::new(Judged {
+                        version: self.view.snapshot().version,
+                        statements: vec![statement.clone()],
+                        unreadable: None,
                     }),
-                ))
-            }
+                    foreign: permit.runs_foreign_code(),
+                }),
+            )),
             _ => None,
         };
         if permit.effect() == Effect::Change || statement.class == Class::Transaction {
@@ -575,29 +549,6 @@ impl<C> Session<C> {
             None => self.link.send_own(message),
         }
     }
-
-    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
-    fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
-                Expect::CloseStatement(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.prepared.get(name).cloned()
-    }
-
-    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
-                Expect::ClosePortal(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.portals.get(name).cloned()
-    }
 }
 
 /// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
@@ -609,7 +560,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn by(denial: crate::decide::Denial) -> Box<Self> {
+    pub(super) fn by(denial: crate::decide::Denial) -> Box<Self> {
         Box::new(Self {
             complaint: refusal::denied(&denial),
             denial: Some(denial),

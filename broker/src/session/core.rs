@@ -11,6 +11,7 @@ use crate::base::clock::Clock;
 use crate::base::id::GrantId;
 use crate::catalog::Catalogs;
 use crate::grant::Live;
+use crate::reader::Reader;
 use crate::record::Journal;
 use crate::role::Roles;
 use crate::upstream::{Cutter, Link};
@@ -31,6 +32,8 @@ pub struct House {
     pub cutter: Cutter,
     /// Who may cancel what.
     pub cancels: Arc<CancelKeys>,
+    /// Reads what is too large to be read here.
+    pub reader: Arc<Reader>,
     /// Also make reads durable before they are sent.
     pub strict: bool,
 }

@@ -188,14 +188,17 @@ impl<C> Session<C> {
         true
     }
 
-    /// False when the statement of an Execute runs alone, and the session must come to rest before it.
+    /// False when the statement of an Execute runs alone, and the session must come to rest before it, or when it must
+    /// be read again elsewhere.
     pub(super) fn execute_may_go(&mut self, head: Head) -> Result<bool, End> {
         let body = frame::body(&self.inbound, head.total).map_err(End::Protocol)?;
         let portal = frontend::execute(body).map_err(End::Protocol)?;
         let Some(prepared) = self.find_portal(portal) else {
             return Ok(true);
         };
-        let judged = self.current(&prepared);
+        let Some(judged) = self.current(&prepared) else {
+            return Ok(false);
+        };
         let watch = match judged.statements.first() {
             Some(JudgedStatement {
                 decision: Decision::Allow(permit),
@@ -203,7 +206,14 @@ impl<C> Session<C> {
             }) => self.watch(permit),
             _ => Watch::NOTHING,
         };
-        Ok(self.may_run_alone(watch))
+        if !self.may_run_alone(watch) {
+            return Ok(false);
+        }
+        if self.execute_wants_owner(head) {
+            self.wait_for_view();
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// True for what may reach a statement that runs alone: its COPY data, and the Sync that the server ignores then.

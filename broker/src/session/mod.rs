@@ -11,11 +11,13 @@ mod owner;
 mod pending;
 pub mod prepared;
 mod pump;
+mod reading;
 mod refusal;
 mod schema;
 mod script;
 mod server;
 mod shape;
+mod values;
 mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +45,7 @@ use crate::wire::answer::Complaint;
 pub use self::core::{Core, House};
 use self::log::Log;
 use self::pending::Expect;
-use self::prepared::{Judged, Prepared};
+use self::prepared::{Judged, Prepared, Reading};
 use self::pump::{BACKLOG, Side, poll_side};
 use self::refusal::Nonce;
 pub use self::schema::View;
@@ -128,10 +130,10 @@ pub struct Session<C> {
     server_skips: bool,
     /// The next client message waits until the server has answered everything and the schema was read again.
     waiting: bool,
-    /// A big text that is being read and judged on another thread.
-    reading: Option<JoinHandle<Judged>>,
-    /// The judgement of the big text at the head of the inbound buffer.
-    read_ahead: Option<Rc<Judged>>,
+    /// A text that is being read elsewhere.
+    reading: Option<(Rc<str>, JoinHandle<Reading>)>,
+    /// What was read elsewhere for the message at the head of the inbound buffer.
+    read_ahead: Vec<(Rc<str>, Rc<Judged>)>,
     /// Bytes of a streamed client message still to come, and where they go.
     client_stream: (usize, Onward),
     /// Bytes of a streamed server message still to pass on.
@@ -232,7 +234,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             server_skips: false,
             waiting: false,
             reading: None,
-            read_ahead: None,
+            read_ahead: Vec::new(),
             client_stream: (0, Onward::Drop),
             server_stream: 0,
             server_discard: 0,
@@ -286,15 +288,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.waiting = false;
             return Ok(());
         }
-        if let Some(reading) = &mut self.reading {
-            let judged = tokio::select! {
+        if let Some((text, reading)) = &mut self.reading {
+            let read = tokio::select! {
                 biased;
                 ending = over.as_mut() => return Err(End::Grant(ending)),
-                judged = reading => judged,
+                read = reading => read,
             };
+            let text = text.clone();
             self.reading = None;
-            // A reader that panicked was caught and is a denial; one that was aborted means the process is ending.
-            self.read_ahead = Some(Rc::new(judged.map_err(|_| End::UpstreamGone)?));
+            // What fails in a reader is a denial; a task that was aborted means that the process is ending.
+            let read = read.map_err(|_| End::UpstreamGone)?;
+            let judged = self.core.decisions.borrow_mut().learn(&text, &self.grant.scope, read);
+            self.read_ahead.push((text, judged));
             return Ok(());
         }
         if self.view_can_be_shared() {

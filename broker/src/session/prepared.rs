@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::shape;
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
+use crate::reader::Reader;
 use crate::sql::{self, Barrier, Class, Names, Snapshot, Statement, Unreadable};
 
 /// Decisions kept per runtime, by count and by bytes of SQL text.
@@ -29,14 +30,14 @@ pub struct Judged {
 /// Why a text was not read.
 #[derive(Debug)]
 pub struct NotRead {
-    /// The SQLSTATE the client sees: 42601 for a syntax error, 42501 otherwise.
+    /// The SQLSTATE the client sees.
     pub sqlstate: &'static str,
     /// The refusal.
     pub denial: Denial,
 }
 
 /// One statement of a text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JudgedStatement {
     /// Where it stands in the text, in bytes.
     pub span: std::ops::Range<usize>,
@@ -110,35 +111,50 @@ impl Pattern {
 }
 
 impl DecisionCache {
-    /// Reads and judges `text`, or recalls the decision.
-    pub fn judge(&mut self, text: &str, scope: &Scope, snapshot: &Snapshot) -> Rc<Judged> {
+    /// Reads and judges a small `text`, or recalls the decision; `None` for one that must be read elsewhere.
+    pub fn judge(&mut self, text: &str, scope: &Scope, snapshot: &Snapshot) -> Option<Rc<Judged>> {
+        if text.len() > MAX_TEXT {
+            return Some(Rc::new(Reading::small(text, scope, snapshot)?.judged));
+        }
         let key = (scope.digest.clone(), snapshot.version);
         let book = self.books.get(&key);
         if let Some(judged) = book.and_then(|book| book.texts.get(text)) {
-            return judged.clone();
+            return Some(judged.clone());
         }
-        let kept = text.len() <= MAX_TEXT;
-        let shape = if kept { shape::of(text) } else { None };
+        let shape = shape::of(text);
         let known = shape.as_ref().and_then(|shape| book?.shapes.get(shape.as_str()));
         if let Some(pattern) = known {
-            return pattern.judged(text, snapshot.version);
+            return Some(pattern.judged(text, snapshot.version));
         }
-        let (judged, plain) = read_and_judge(text, scope, snapshot);
-        let judged = Rc::new(judged);
-        if kept {
-            if self.entries >= MAX_ENTRIES || self.bytes >= MAX_BYTES {
-                *self = Self::default();
+        Some(self.keep(text, shape, scope, Reading::small(text, scope, snapshot)?))
+    }
+
+    /// Keeps what was read elsewhere, unless it is long or would not come out the same again.
+    pub fn learn(&mut self, text: &str, scope: &Scope, reading: Reading) -> Rc<Judged> {
+        if text.len() > MAX_TEXT || reading.is_passing {
+            return Rc::new(reading.judged);
+        }
+        self.keep(text, shape::of(text), scope, reading)
+    }
+
+    fn keep(&mut self, text: &str, shape: Option<String>, scope: &Scope, reading: Reading) -> Rc<Judged> {
+        let judged = Rc::new(reading.judged);
+        if reading.is_passing {
+            return judged;
+        }
+        if self.entries >= MAX_ENTRIES || self.bytes >= MAX_BYTES {
+            *self = Self::default();
+        }
+        self.entries += 1;
+        self.bytes += text.len();
+        let key = (scope.digest.clone(), judged.version);
+        let book = self.books.entry(key).or_default();
+        match shape.zip(reading.plain.then(|| pattern(&judged, text)).flatten()) {
+            Some((shape, pattern)) => {
+                book.shapes.insert(shape.into(), pattern);
             }
-            self.entries += 1;
-            self.bytes += text.len();
-            let book = self.books.entry(key).or_default();
-            match shape.zip(plain.then(|| pattern(&judged, text)).flatten()) {
-                Some((shape, pattern)) => {
-                    book.shapes.insert(shape.into(), pattern);
-                }
-                None => {
-                    book.texts.insert(text.into(), judged.clone());
-                }
+            None => {
+                book.texts.insert(text.into(), judged.clone());
             }
         }
         judged
@@ -181,40 +197,65 @@ fn is_plain(statement: &Statement) -> bool {
         && statement.names == Names::None
 }
 
-/// The judgement, and whether it is the same for every text of this shape. Pure; may take long for a long text.
-pub fn read_and_judge(text: &str, scope: &Scope, snapshot: &Snapshot) -> (Judged, bool) {
-    let version = snapshot.version;
-    match sql::read(text, snapshot) {
-        Ok(statements) => {
-            let judged = Judged {
-                version,
-                statements: statements
-                    .iter()
-                    .map(|statement| JudgedStatement {
-                        span: statement.span.clone(),
-                        class: statement.class,
-                        decision: judge::judge(statement, scope),
-                    })
-                    .collect(),
-                unreadable: None,
-            };
-            (judged, statements.iter().all(is_plain))
-        }
-        Err(unreadable) => {
-            let sqlstate = if matches!(unreadable, Unreadable::Syntax { .. }) {
-                "42601"
-            } else {
-                "42501"
-            };
-            let denial = judge::denied_unreadable(&unreadable, scope);
-            (
-                Judged {
+/// A text that was just read and judged.
+#[derive(Debug)]
+pub struct Reading {
+    judged: Judged,
+    /// Every text of this shape is judged the same.
+    plain: bool,
+    /// It failed for a reason that may be gone the next time.
+    is_passing: bool,
+}
+
+impl Reading {
+    /// Reads and judges a small text here; `None` for one that must be read elsewhere.
+    fn small(text: &str, scope: &Scope, snapshot: &Snapshot) -> Option<Self> {
+        sql::read_small(text, snapshot).map(|read| Self::judge(&read, scope, snapshot.version))
+    }
+
+    /// Has a text read by another process, and judges it. Blocking.
+    pub fn elsewhere(text: &str, scope: &Scope, snapshot: &Arc<Snapshot>, reader: &Reader) -> Self {
+        Self::judge(&reader.read(text, snapshot), scope, snapshot.version)
+    }
+
+    fn judge(read: &Result<Vec<Statement>, Unreadable>, scope: &Scope, version: u64) -> Self {
+        let unreadable = match read {
+            Ok(statements) => {
+                let judged = Judged {
                     version,
-                    statements: Vec::new(),
-                    unreadable: Some(NotRead { sqlstate, denial }),
-                },
-                false,
-            )
+                    statements: statements
+                        .iter()
+                        .map(|statement| JudgedStatement {
+                            span: statement.span.clone(),
+                            class: statement.class,
+                            decision: judge::judge(statement, scope),
+                        })
+                        .collect(),
+                    unreadable: None,
+                };
+                return Self {
+                    judged,
+                    plain: statements.iter().all(is_plain),
+                    is_passing: false,
+                };
+            }
+            Err(unreadable) => unreadable,
+        };
+        let sqlstate = match unreadable {
+            Unreadable::Syntax { .. } => "42601",
+            Unreadable::TooLarge | Unreadable::TooDeep | Unreadable::TooSlow => "54001",
+            Unreadable::Busy => "53000",
+            Unreadable::Nul | Unreadable::Crashed => "42501",
+        };
+        let denial = judge::denied_unreadable(unreadable, scope);
+        Self {
+            judged: Judged {
+                version,
+                statements: Vec::new(),
+                unreadable: Some(NotRead { sqlstate, denial }),
+            },
+            plain: false,
+            is_passing: unreadable.is_passing(),
         }
     }
 }
@@ -260,9 +301,9 @@ mod tests {
         let mut cache = DecisionCache::default();
         cache.judge("  SELECT id FROM numbers WHERE id = 7;", &scope, &snapshot);
         let text = "  SELECT id FROM numbers WHERE id = 123456;";
-        let recalled = cache.judge(text, &scope, &snapshot);
+        let recalled = cache.judge(text, &scope, &snapshot).unwrap();
         assert_eq!((cache.entries, shapes(&cache)), (1, 1));
-        let (fresh, _) = read_and_judge(text, &scope, &snapshot);
+        let fresh = Reading::small(text, &scope, &snapshot).unwrap().judged;
         assert_eq!(format!("{recalled:?}"), format!("{fresh:?}"));
         assert!(matches!(
             recalled.statements.as_slice(),
@@ -273,7 +314,7 @@ mod tests {
         ));
         // Another schema version judges anew.
         snapshot.version += 1;
-        assert_eq!(cache.judge(text, &scope, &snapshot).version, snapshot.version);
+        assert_eq!(cache.judge(text, &scope, &snapshot).unwrap().version, snapshot.version);
         assert_eq!(cache.entries, 2);
     }
 

@@ -1,6 +1,7 @@
 //! The schema as this session sees it: the shared snapshot, or its own while it has uncommitted changes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,12 +93,16 @@ impl View {
 
     /// Takes over a newer shared snapshot, unless this session sees a schema of its own.
     fn follow(&mut self) {
-        if !self.private && self.updates.has_changed().unwrap_or(false) {
-            let newer = self.updates.borrow_and_update().clone();
-            if let Some(newer) = newer {
-                self.path.clone_from(&newer.search_path);
-                self.snapshot = newer;
-            }
+        if self.private || !self.updates.has_changed().unwrap_or(false) {
+            return;
+        }
+        let newer = self.updates.borrow_and_update().clone();
+        if self.snapshot.has_temporary() {
+            // Others do not see what only this session has: it reads the schema by itself, unless the news is its own.
+            self.behind |= newer.is_some_and(|newer| newer.version != self.snapshot.shared_version());
+        } else if let Some(newer) = newer {
+            self.path.clone_from(&newer.search_path);
+            self.snapshot = newer;
         }
     }
 }
@@ -146,6 +151,7 @@ impl<C> Session<C> {
         if !self.view.behind {
             return self.check_ground().await;
         }
+        let began = Instant::now();
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
             Err(error) => return self.not_read(&error),
@@ -153,13 +159,15 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        if self.transaction == b'I' && !self.pipeline && self.view.snapshot.search_path == self.view.path {
-            // Committed: everybody sees it.
+        let shared = if self.view.snapshot.has_temporary() {
+            Arc::new(self.view.snapshot.without_temporary())
+        } else {
+            self.view.snapshot.clone()
+        };
+        if self.transaction == b'I' && !self.pipeline && shared.search_path == self.view.path {
+            // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            self.core
-                .house
-                .catalogs
-                .publish(&self.link.target, self.view.snapshot.clone());
+            self.core.house.catalogs.publish(&self.link.target, shared, began);
             self.core.house.roles.moved(&self.link.target.name);
         }
         self.check_ground().await
@@ -178,6 +186,7 @@ impl<C> Session<C> {
         let (path, strings, encoding, rows, read_only): Ground =
             serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
         let reads = self.grant.scope.limits.read_only.is_some();
+        let path: Vec<String> = path.into_iter().map(catalog::plain).collect();
         let changed = [
             ("search_path", path != self.view.snapshot.search_path),
             ("standard_conforming_strings", strings != "on"),

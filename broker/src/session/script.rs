@@ -101,18 +101,21 @@ impl<C> Session<C> {
             }
             return Ok(true);
         };
+        let statement = text.get(span).unwrap_or_default();
+        if self.judge_all(statement).is_none() || (self.is_single() && self.judge_all(&text).is_none()) {
+            // It is being read elsewhere.
+            return Ok(false);
+        }
         let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
         if let Some(script) = &mut self.script {
             script.alone = Some(alone);
         }
-        let statement = text.get(span).unwrap_or_default();
         if self.step_wants_owner(statement, alone) {
             self.waiting = true;
             return Ok(false);
         }
         if alone {
-            self.send_alone(&text, number);
-            return Ok(true);
+            return Ok(self.send_alone(&text, number));
         }
         self.send_step(statement, number)
     }
@@ -122,9 +125,11 @@ impl<C> Session<C> {
         self.script.as_ref().is_some_and(|script| script.spans.len() == 1)
     }
 
-    /// Sends the next statement. False when the session must come to rest first.
+    /// Sends the next statement. False when the session must come to rest first, or the statement must be read elsewhere.
     fn send_step(&mut self, text: &str, number: u64) -> Result<bool, End> {
-        let judged = self.judge(text);
+        let Some(judged) = self.judge_all(text) else {
+            return Ok(false);
+        };
         let permit = judged
             .statements
             .first()
@@ -161,8 +166,7 @@ impl<C> Session<C> {
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
-        self.wardrobe.use_hat();
-        self.wardrobe.executed = true;
+        self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
@@ -184,14 +188,16 @@ impl<C> Session<C> {
         Ok(true)
     }
 
-    /// The one statement of a Query, as the Query it came as.
-    fn send_alone(&mut self, text: &str, number: u64) {
+    /// Sends the one statement of a Query as the Query it came as. False when it must be read elsewhere first.
+    fn send_alone(&mut self, text: &str, number: u64) -> bool {
+        let Some(judged) = self.judge_all(text) else {
+            return false;
+        };
         if let Some(script) = &mut self.script {
             script.spans.pop_front();
         }
-        let judged = self.judge(text);
         let [statement] = judged.statements.as_slice() else {
-            return;
+            return true;
         };
         match self.allowed(statement) {
             Ok(permit) => {
@@ -213,6 +219,7 @@ impl<C> Session<C> {
                 self.refuse_query("", refused.complaint, Vec::new());
             }
         }
+        true
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {

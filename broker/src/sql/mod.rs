@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use grammar::Unreadable;
 pub use kinds::Kind;
-pub use lower::read;
+pub use lower::{read, read_small};
 pub use snapshot::{Relation, RelationKind, Snapshot};
 
 macro_rules! classes {
@@ -107,7 +107,7 @@ impl fmt::Display for Class {
 }
 
 /// One statement, understood. What could not be understood is in `opaque`, and an opaque statement is denied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// The leading class.
     pub class: Class,
@@ -141,7 +141,7 @@ pub struct Statement {
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Implied {
     /// Under which class the view is touched.
     pub class: Class,
@@ -154,7 +154,7 @@ pub struct Implied {
 }
 
 /// What is behind a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reached {
     /// A relation.
     Touch(Touch),
@@ -163,7 +163,7 @@ pub enum Reached {
 }
 
 /// One relation, or one object of another kind, touched under one class.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Touch {
     /// Under which class the policy must cover it.
     pub class: Class,
@@ -178,7 +178,7 @@ pub struct Touch {
 }
 
 /// The columns of a touch.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Columns {
     /// The relation as a whole: whole-row references, TRUNCATE, DDL. A rule with a column list never covers it.
     Whole,
@@ -187,7 +187,7 @@ pub enum Columns {
 }
 
 /// A function by the schema it resolves to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FunctionName {
     /// Its schema.
     pub schema: String,
@@ -196,7 +196,7 @@ pub struct FunctionName {
 }
 
 /// A run-time setting a statement names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// Lower case.
     pub name: String,
@@ -205,7 +205,7 @@ pub struct Setting {
 }
 
 /// Whether a statement changes data or rights; the ledger makes a change's intent durable before it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// Reads only, as far as the tree tells (functions of unknown effect count as changes).
     Read,
@@ -214,7 +214,7 @@ pub enum Effect {
 }
 
 /// Whether names may resolve differently afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Barrier {
     /// Names resolve as before.
     None,
@@ -226,7 +226,7 @@ pub enum Barrier {
 }
 
 /// The SQL-level prepared statement or cursor a statement works on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Names {
     /// None.
     None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 /// What kind of relation it is (`pg_class.relkind`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelationKind {
     /// A composite type (`c`).
     Composite,
@@ -26,7 +26,7 @@ pub enum RelationKind {
 }
 
 /// One relation of the live schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,
@@ -130,13 +130,14 @@ pub struct Reference {
 }
 
 /// The schema as one session sees it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Changes whenever anything below changes; part of every cached decision's key.
     pub version: u64,
     /// `server_version_num`, such as 150018.
     pub server_version: u32,
-    /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere.
+    /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
+    /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
     /// The login's name, what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
@@ -153,6 +154,36 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// True for a server whose grammar is known to be read here as it is read there: PostgreSQL 15 to 18.
+    pub fn is_known_server(&self) -> bool {
+        (150_000..190_000).contains(&self.server_version)
+    }
+
+    /// What other sessions see of it.
+    #[must_use]
+    pub fn without_temporary(&self) -> Self {
+        let mut shared = self.clone();
+        shared.relations.remove("pg_temp");
+        shared.search_path.retain(|schema| schema != "pg_temp");
+        for names in [&mut shared.functions, &mut shared.types, &mut shared.user_operators] {
+            names.retain(|_, holders| {
+                holders.retain(|schema| schema != "pg_temp");
+                !holders.is_empty()
+            });
+        }
+        shared.version = self.shared_version();
+        shared
+    }
+
+    /// The version of what other sessions see of it. Decisions are kept by version: this one's is another.
+    pub fn shared_version(&self) -> u64 {
+        if self.has_temporary() {
+            !self.version
+        } else {
+            self.version
+        }
+    }
+
     /// The relation `schema.name`.
     pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
         self.relations.get(schema)?.get(name)
@@ -169,11 +200,17 @@ impl Snapshot {
         let Some(holders) = self.functions.get(name) else {
             return Vec::new();
         };
+        // The server looks for tables and types in the temporary schema, never for functions.
         self.search_path
             .iter()
-            .filter(|schema| holders.contains(schema))
+            .filter(|schema| *schema != "pg_temp" && holders.contains(schema))
             .map(String::as_str)
             .collect()
+    }
+
+    /// True when the session has, or had, temporary relations: no other session sees what it sees.
+    pub fn has_temporary(&self) -> bool {
+        self.search_path.iter().any(|schema| schema == "pg_temp")
     }
 
     /// Where an unqualified new relation would be created: the first schema of the path that is not implicit.

@@ -73,6 +73,8 @@ metrics! {
     sessions_open: Gauge = "sessions_open",
     /// Statements, by decision: those allowed and completed by the database, and those denied.
     statements: Family<DecisionLabel, Counter> = "statements",
+    /// Statements that no reader process could read, by code: it failed, took too long, or none was free.
+    statements_unread: Family<Code, Counter> = "statements_unread",
     /// Faults, by whose concern they are.
     faults: Family<KindLabel, Counter> = "faults",
     /// Whether the last record reached the ledger: 1 or 0.
@@ -110,6 +112,14 @@ impl Metrics {
         for (decision, count) in [("allow", allow), ("deny", deny)] {
             let counter = self.statements.get_or_create(&DecisionLabel { decision });
             // Never back: a scrape must not see a counter fall.
+            counter.inner().fetch_max(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets how many statements of this process no reader could read, by code.
+    pub fn unread(&self, counts: [(&'static str, u64); 3]) {
+        for (code, count) in counts {
+            let counter = self.statements_unread.get_or_create(&Code { code });
             counter.inner().fetch_max(count, Ordering::Relaxed);
         }
     }

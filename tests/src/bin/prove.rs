@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 use tests::prove::full::Means;
-use tests::prove::{Report, Score, crash, cut, endings, full, hostile, layer, reworded};
+use tests::prove::{Report, Score, crash, cut, endings, full, hostile, layer, regress, reworded};
 
 /// The long, seeded proofs against a real broker and a real PostgreSQL.
 #[derive(Parser)]
@@ -17,7 +17,7 @@ struct Args {
     /// Multiplies the counts; 10 reaches most bars, 0.1 is a quick look.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded.
+    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -33,7 +33,9 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let (seed, began) = (args.seed, Instant::now());
     let mut scores: Vec<Score> = Vec::new();
-    for name in ["crash", "cut", "endings", "layer", "hostile", "full", "reworded"] {
+    for name in [
+        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress",
+    ] {
         if !name.contains(&args.only) {
             continue;
         }
@@ -45,6 +47,7 @@ async fn main() -> Result<()> {
             "layer" => layer::layer(seed, args.count(200)).await?,
             "reworded" => reworded::reworded(seed, args.count(100_000), args.count(300)).await?,
             "hostile" => hostile::hostile(args.count(5)).await?,
+            "regress" => regress::regress(args.scale.min(1.0)).await?,
             _ => both(args.count(5)).await?,
         };
         println!("{name}: {:.0} s", start.elapsed().as_secs_f64());
@@ -53,7 +56,7 @@ async fn main() -> Result<()> {
             keep(&mut scores, score);
         }
     }
-    scores.sort_by_key(|score| score.goal[1..].parse::<u32>().unwrap_or_default());
+    scores.sort_by_key(|score| score.goal[1..].trim_end_matches('b').parse::<u32>().unwrap_or_default());
     println!(
         "\nscorecard, seed {seed}, scale {}, {:.0} s",
         args.scale,

@@ -9,6 +9,7 @@ pub mod full;
 pub mod hostile;
 pub mod layer;
 pub mod oracle;
+pub mod regress;
 pub mod reworded;
 pub mod score;
 pub mod workload;

@@ -202,7 +202,8 @@ fn a_refusal_names_the_nearest_line_and_the_cure() {
     assert_eq!(denial.hint, "add to can: - { functions: [\"public.get_ssn\"] }");
 
     assert_eq!(refused("SELECT 1 FROM nothing", &scope).code, "unresolved");
-    assert_eq!(refused("DO 'x'", &scope).code, "opaque");
+    assert_eq!(refused("DISCARD ALL", &scope).code, "opaque");
+    assert_eq!(refused("DO 'x'", &scope).code, "class-not-allowed");
     assert_eq!(refused("SELEC 1", &scope).code, "syntax-error");
     assert_eq!(refused("LISTEN x", &scope).code, "class-not-allowed");
     assert_eq!(

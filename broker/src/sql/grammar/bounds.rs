@@ -90,8 +90,9 @@ impl Level {
 
 /// Bounds the tree's depth and size. In a tree that the grammar accepts every level of nesting takes a token of its own,
 /// and what stands behind a comma is not inside what stood before it; AND and OR chains are flat in PostgreSQL's tree.
-/// The answer is a depth: no path through the tree is longer than a small multiple of it.
-pub(super) fn measure(tokens: &[ScanToken]) -> Result<usize, Unreadable> {
+/// The answer is a depth, of which no path through the tree is longer than a small multiple, and a weight, of which the
+/// tree's size is.
+pub(super) fn measure(tokens: &[ScanToken]) -> Result<(usize, usize), Unreadable> {
     let mut levels = vec![Level::new(Token::Nul, 1)];
     let mut weight = 0_usize;
     // How many columns stood in the brackets that just closed.
@@ -142,7 +143,7 @@ pub(super) fn measure(tokens: &[ScanToken]) -> Result<usize, Unreadable> {
     while levels.len() > 1 {
         close(&mut levels);
     }
-    Ok(levels.first().map_or(0, Level::depth))
+    Ok((levels.first().map_or(0, Level::depth), weight))
 }
 
 /// Ends the innermost level; its depth counts in the one around it.

@@ -2,34 +2,42 @@
 //!
 //! A hostile text must not be able to cost more than its own refusal. Before the parser runs, the text is bounded in
 //! bytes, in what the scanner could spend on it, and in how deep and how large the tree can grow; the bounds are
-//! measured on the tokens of PostgreSQL's own scanner. Small and flat texts are then read on the caller's thread;
-//! everything else on a thread of its own with a large stack, where the tree is read, walked and dropped.
+//! measured on the tokens of PostgreSQL's own scanner. Small and flat texts are then read on the caller's thread,
+//! deeper ones on a thread of their own with a stack to match, where the tree is read, walked and dropped. Whoever
+//! serves others reads only small texts by itself ([`read_small`]); the rest is for `reader`'s processes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 pub(in crate::sql) use pg_query::NodeEnum;
 pub(in crate::sql) use pg_query::protobuf as nodes;
 
 mod bounds;
+mod kinds;
+
+pub use kinds::{Fate, KINDS};
+pub(in crate::sql) use kinds::{fate, name};
 
 /// The largest text that is read at all.
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The deepest tree (as [`bounds::measure`] counts) that is read at all.
 const MAX_DEPTH: usize = 4_000;
-/// Texts up to this size and depth are read on the caller's thread: even their worst case stays below 1 MiB of stack,
-/// which a test holds it to. (Decoding one level of the tree takes up to 32 KiB.)
+/// The largest, deepest and heaviest text that a process reads which serves others.
 const SMALL_BYTES: usize = 16 * 1024;
-const SMALL_DEPTH: usize = 20;
-/// The stack of the thread that reads everything else. Untouched pages cost nothing.
+const SMALL_DEPTH: usize = 1_000;
+const SMALL_WEIGHT: usize = 16 * 1024;
+/// The stack for a text of that depth: twice what the worst of them needs, which a test holds it to. (Decoding one
+/// level of the tree takes up to 32 KiB.)
+const SMALL_STACK: usize = 64 * 1024 * 1024;
+/// Texts up to this depth are read on the caller's thread: even their worst case stays below 1 MiB of stack, which a
+/// test holds them to as well.
+const FLAT_DEPTH: usize = 20;
+/// The stack for everything else. Untouched pages cost nothing.
 const BIG_STACK: usize = 512 * 1024 * 1024;
-/// Reading a text beyond this can take long: a caller that serves others should do it elsewhere.
-pub const LARGE_BYTES: usize = 64 * 1024;
-/// How many large texts are read at the same time: a megabyte of text can become hundreds of megabytes of tree.
-const LARGE_AT_ONCE: usize = 2;
 
 /// Why a text could not be read. All but [`Unreadable::Syntax`] mean that nobody knows what the text would do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Unreadable {
     /// The grammar refuses it, and so would a server of the same version. The message may quote the text: it may go to
     /// the author, never to a log.
@@ -50,6 +58,19 @@ pub enum Unreadable {
     /// The reader itself failed.
     #[error("the reader failed")]
     Crashed,
+    /// Reading took longer than any statement may take.
+    #[error("reading the text took too long")]
+    TooSlow,
+    /// Every reader is at work, and enough texts wait for one.
+    #[error("too many large texts are being read at the same time")]
+    Busy,
+}
+
+impl Unreadable {
+    /// True when the same text may be readable at another time.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Crashed | Self::TooSlow | Self::Busy)
+    }
 }
 
 /// What the grammar made of a text.
@@ -62,9 +83,48 @@ pub(in crate::sql) struct Tree {
     pub(in crate::sql) depth: usize,
 }
 
+/// What the tokens of a text tell before it is parsed.
+struct Measured {
+    depth: usize,
+    weight: usize,
+    long_names: Vec<usize>,
+}
+
 /// Parses `text` and hands the tree to `walk`. The tree never leaves the stack it was built on, because even dropping
 /// it recurses.
 pub(in crate::sql) fn read<T: Send>(text: &str, walk: impl FnOnce(&Tree) -> T + Send) -> Result<T, Unreadable> {
+    let measured = measure(text)?;
+    if measured.depth > FLAT_DEPTH {
+        on_a_stack_of(BIG_STACK, || parse(text, measured, walk))?
+    } else {
+        parse(text, measured, walk)
+    }
+}
+
+/// [`read`] of a text that is small in every respect; `None` when it is not.
+pub(in crate::sql) fn read_small<T: Send>(
+    text: &str,
+    walk: impl FnOnce(&Tree) -> T + Send,
+) -> Option<Result<T, Unreadable>> {
+    if text.len() > SMALL_BYTES {
+        return None;
+    }
+    let measured = match measure(text) {
+        Ok(measured) => measured,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    if measured.depth > SMALL_DEPTH || measured.weight > SMALL_WEIGHT {
+        return None;
+    }
+    Some(if measured.depth > FLAT_DEPTH {
+        on_a_stack_of(SMALL_STACK, || parse(text, measured, walk)).flatten()
+    } else {
+        parse(text, measured, walk)
+    })
+}
+
+/// Refuses what is too large or too deep, by its bytes and its tokens alone.
+fn measure(text: &str) -> Result<Measured, Unreadable> {
     if text.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
@@ -72,38 +132,31 @@ pub(in crate::sql) fn read<T: Send>(text: &str, walk: impl FnOnce(&Tree) -> T + 
         return Err(Unreadable::Nul);
     }
     bounds::scannable(text)?;
-    let in_place = if text.len() > SMALL_BYTES {
-        Err((Unreadable::TooDeep, Some(walk)))
-    } else {
-        within(text, SMALL_DEPTH, walk)
-    };
-    match in_place {
-        Ok(value) => Ok(value),
-        Err((Unreadable::TooDeep, Some(walk))) => {
-            let _turn = (text.len() > LARGE_BYTES).then(Turn::take);
-            on_a_big_stack(|| within(text, usize::MAX, walk))?.map_err(|(refusal, _)| refusal)
-        }
-        Err((refusal, _)) => Err(refusal),
-    }
-}
-
-/// Reads on the current stack, giving `walk` back when the tree may be deeper than `at_most`.
-fn within<T, F: FnOnce(&Tree) -> T>(text: &str, at_most: usize, walk: F) -> Result<T, (Unreadable, Option<F>)> {
     // The scanner's binding must not meet a text without a single token.
     let scanned = format!("{text}\n;");
     let tokens = match catch_unwind(|| pg_query::scan_tokens(&scanned)) {
         Ok(Ok(tokens)) => tokens,
-        Ok(Err(error)) => return Err((refused(error), None)),
-        Err(_) => return Err((Unreadable::Crashed, None)),
+        Ok(Err(error)) => return Err(refused(error)),
+        Err(_) => return Err(Unreadable::Crashed),
     };
-    let depth = match bounds::measure(&tokens) {
-        Ok(depth) if depth > MAX_DEPTH => return Err((Unreadable::TooDeep, None)),
-        Ok(depth) if depth > at_most => return Err((Unreadable::TooDeep, Some(walk))),
-        Ok(depth) => depth,
-        Err(refusal) => return Err((refusal, None)),
-    };
-    let long_names = bounds::long_names(text, &tokens);
-    drop(tokens);
+    let (depth, weight) = bounds::measure(&tokens)?;
+    if depth > MAX_DEPTH {
+        return Err(Unreadable::TooDeep);
+    }
+    Ok(Measured {
+        depth,
+        weight,
+        long_names: bounds::long_names(text, &tokens),
+    })
+}
+
+/// Parses and walks on the current stack.
+fn parse<T>(text: &str, measured: Measured, walk: impl FnOnce(&Tree) -> T) -> Result<T, Unreadable> {
+    let Measured {
+        depth,
+        weight: _,
+        long_names,
+    } = measured;
     let read = catch_unwind(AssertUnwindSafe(|| {
         let statements = pg_query::parse(text, pg_query::ParserOptions::DEFAULT)?.protobuf.stmts;
         Ok(walk(&Tree {
@@ -114,8 +167,8 @@ fn within<T, F: FnOnce(&Tree) -> T>(text: &str, at_most: usize, walk: F) -> Resu
     }));
     match read {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err((refused(error), None)),
-        Err(_) => Err((Unreadable::Crashed, None)),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(Unreadable::Crashed),
     }
 }
 
@@ -136,36 +189,10 @@ fn refused(error: pg_query::Error) -> Unreadable {
     }
 }
 
-/// The right to read one large text; the others wait.
-struct Turn;
-
-static TURNS_TAKEN: Mutex<usize> = Mutex::new(0);
-static TURN_ENDED: Condvar = Condvar::new();
-
-impl Turn {
-    fn take() -> Self {
-        let taken = TURNS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = TURN_ENDED
-            .wait_while(taken, |taken| *taken >= LARGE_AT_ONCE)
-            .unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *TURNS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        TURN_ENDED.notify_one();
-    }
-}
-
-/// Runs `work` on a thread of its own with [`BIG_STACK`]. A panic there is a refusal here.
-fn on_a_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
+/// Runs `work` on a thread of its own with a stack of `bytes`. A panic there is a refusal here.
+fn on_a_stack_of<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
     std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new()
-            .name("reader".to_owned())
-            .stack_size(BIG_STACK);
+        let reader = std::thread::Builder::new().name("reader".to_owned()).stack_size(bytes);
         let started = reader.spawn_scoped(scope, work).map_err(|_| Unreadable::Crashed)?;
         started.join().map_err(|_| Unreadable::Crashed)
     })

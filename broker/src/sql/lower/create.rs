@@ -1,10 +1,10 @@
 //! CREATE: tables, indexes, views, sequences, enums. What an expression, a view or a foreign key reads is judged too.
 
 use super::Walk;
-use super::names::{Range, kind, option, strings};
+use super::names::{Range, option, strings};
 use super::scope::{Column, Item};
-use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, ConstrType, Node, ObjectType, OnCommitAction};
+use crate::sql::grammar::{self, NodeEnum};
 use crate::sql::{Class, Relation};
 
 /// Storage parameters that only tune.
@@ -58,9 +58,7 @@ impl<'a> Walk<'a> {
         if of_typename.is_some() || !tablespacename.is_empty() || !access_method.is_empty() {
             self.opaque("CREATE TABLE with OF, TABLESPACE or USING");
         }
-        if OnCommitAction::try_from(*oncommit) != Ok(OnCommitAction::OncommitNoop) {
-            self.opaque("ON COMMIT");
-        }
+        self.on_commit(*oncommit);
         self.storage(options);
         let Some((schema, name)) = self.creates(relation.as_ref()) else {
             return;
@@ -94,6 +92,13 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// ON COMMIT: the server has it for temporary tables only, and what becomes of those is the session's own affair.
+    fn on_commit(&mut self, action: i32) {
+        if matches!(OnCommitAction::try_from(action), Ok(OnCommitAction::Undefined) | Err(_)) {
+            self.opaque("ON COMMIT of an unknown kind");
+        }
+    }
+
     fn listed_range(&mut self, node: &Node) -> Option<&'a Relation> {
         let Some(NodeEnum::RangeVar(range)) = &node.node else {
             self.opaque("a parent table of an unknown kind");
@@ -116,7 +121,7 @@ impl<'a> Walk<'a> {
                     self.touch_relation(Class::Select, relation);
                 }
             }
-            Some(other) => self.opaque(format!("{} in a table definition", kind(other))),
+            Some(other) => self.opaque(format!("{} in a table definition", grammar::name(other))),
             None => self.opaque("an empty table element"),
         }
     }
@@ -452,9 +457,7 @@ impl<'a> Walk<'a> {
         if !access_method.is_empty() || !table_space_name.is_empty() || (view_query.is_some() && !materialized) {
             self.opaque("CREATE TABLE AS with USING or TABLESPACE");
         }
-        if OnCommitAction::try_from(*on_commit) != Ok(OnCommitAction::OncommitNoop) {
-            self.opaque("ON COMMIT");
-        }
+        self.on_commit(*on_commit);
         self.storage(options);
         self.creates(rel.as_ref());
     }

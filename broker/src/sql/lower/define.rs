@@ -13,7 +13,7 @@ use crate::sql::{Class, Kind, Relation};
 /// Languages whose functions can do no more than their caller or owner.
 const LANGUAGES: &[&str] = &["plpgsql", "sql"];
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     /// A comment changes nothing that names resolve to.
     pub(super) fn changes_unless_comment(&mut self, class: Class) {
         if class == Class::Comment {

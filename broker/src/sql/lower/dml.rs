@@ -3,11 +3,11 @@
 
 use super::Walk;
 use super::attached::Written;
-use super::names::{Range, alias, option, string, strings};
+use super::names::{Range, TEMPORARY, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Kind, Relation};
+use crate::sql::{Class, Columns, Kind, Relation, RelationKind};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -18,6 +18,10 @@ impl<'a> Walk<'a> {
             alias: given,
         } = self.range(range)?;
         let relation = self.relation(schema, name)?;
+        if relation.schema == TEMPORARY && relation.kind == RelationKind::View {
+            // It was judged as what it reads; through it the session would write.
+            self.opaque("writing through a temporary view");
+        }
         let mut item = Item::relation(relation, None);
         let (shown, columns) = alias(given);
         if let Some(shown) = shown {

@@ -1,7 +1,7 @@
 //! Expressions: every column read, function called, operator and cast used, sub-query opened.
 
 use super::Walk;
-use super::names::{kind, string, strings};
+use super::names::{string, strings};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AExprKind, Node, SubLinkType};
 use crate::sql::settings;
@@ -52,7 +52,7 @@ impl Walk<'_> {
             Some(NodeEnum::SortBy(sort)) => self.sort(sort),
             Some(NodeEnum::MultiAssignRef(assign)) => self.multiple_assignment(assign),
             Some(NodeEnum::CurrentOfExpr(current)) => self.current_of(current),
-            Some(other) => self.opaque(format!("{} in an expression", kind(other))),
+            Some(other) => self.document(other),
         }
     }
 

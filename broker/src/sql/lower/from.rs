@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::names::{Range, alias, kind, string, strings};
+use super::names::{Range, alias, string, strings};
 use super::scope::{Item, Output};
 use super::{Walk, label};
-use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
+use crate::sql::grammar::{self, NodeEnum};
 use crate::sql::{Class, RelationKind};
 
 /// Functions of PostgreSQL that return exactly one column.
@@ -42,7 +42,9 @@ impl<'a> Walk<'a> {
             Some(NodeEnum::RangeFunction(function)) => self.function_source(function),
             Some(NodeEnum::RangeTableSample(sample)) => self.sample_source(sample),
             Some(NodeEnum::JoinExpr(join)) => self.join_source(join),
-            Some(other) => self.opaque(format!("{} in FROM", kind(other))),
+            Some(NodeEnum::RangeTableFunc(table)) => self.xml_table(table),
+            Some(NodeEnum::JsonTable(table)) => self.json_table(table),
+            Some(other) => self.opaque(format!("{} in FROM", grammar::name(other))),
             None => self.opaque("an empty FROM item"),
         }
     }

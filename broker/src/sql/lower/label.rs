@@ -2,7 +2,8 @@
 
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{
-    self, AExprKind, MinMaxOp, Node, ResTarget, SelectStmt, SetOperation, SqlValueFunctionOp, SubLinkType,
+    self, AExprKind, JsonExprOp, MinMaxOp, Node, ResTarget, SelectStmt, SetOperation, SqlValueFunctionOp, SubLinkType,
+    XmlExprOp,
 };
 
 use super::names::string;
@@ -56,6 +57,16 @@ pub(super) fn of_query(query: &SelectStmt) -> Option<Vec<String>> {
             _ => None,
         })
         .collect()
+}
+
+/// The function that a JSON query construct is called.
+pub(super) fn json_function(op: i32) -> Option<&'static str> {
+    match JsonExprOp::try_from(op) {
+        Ok(JsonExprOp::JsonExistsOp) => Some("json_exists"),
+        Ok(JsonExprOp::JsonQueryOp) => Some("json_query"),
+        Ok(JsonExprOp::JsonValueOp) => Some("json_value"),
+        Ok(JsonExprOp::JsonTableOp | JsonExprOp::Undefined) | Err(_) => None,
+    }
 }
 
 /// `column1`, `column2` …
@@ -130,6 +141,26 @@ fn figure(node: &Node) -> Option<(String, Strength)> {
             Ok(MinMaxOp::IsGreatest) => strong("greatest"),
             _ => strong("least"),
         },
+        NodeEnum::JsonParseExpr(_) => strong("json"),
+        NodeEnum::JsonScalarExpr(_) => strong("json_scalar"),
+        NodeEnum::JsonSerializeExpr(_) => strong("json_serialize"),
+        NodeEnum::JsonObjectConstructor(_) => strong("json_object"),
+        NodeEnum::JsonArrayConstructor(_) | NodeEnum::JsonArrayQueryConstructor(_) => strong("json_array"),
+        NodeEnum::JsonObjectAgg(_) => strong("json_objectagg"),
+        NodeEnum::JsonArrayAgg(_) => strong("json_arrayagg"),
+        NodeEnum::JsonFuncExpr(call) => json_function(call.op).map_or_else(nameless, strong),
+        NodeEnum::MergeSupportFunc(_) => strong("merge_action"),
+        NodeEnum::XmlExpr(xml) => match XmlExprOp::try_from(xml.op) {
+            Ok(XmlExprOp::IsXmlconcat) => strong("xmlconcat"),
+            Ok(XmlExprOp::IsXmlelement) => strong("xmlelement"),
+            Ok(XmlExprOp::IsXmlforest) => strong("xmlforest"),
+            Ok(XmlExprOp::IsXmlparse) => strong("xmlparse"),
+            Ok(XmlExprOp::IsXmlpi) => strong("xmlpi"),
+            Ok(XmlExprOp::IsXmlroot) => strong("xmlroot"),
+            Ok(XmlExprOp::IsXmlserialize) => strong("xmlserialize"),
+            Ok(XmlExprOp::IsDocument | XmlExprOp::Undefined) | Err(_) => nameless(),
+        },
+        NodeEnum::XmlSerialize(_) => strong("xmlserialize"),
         NodeEnum::SqlvalueFunction(function) => {
             let name = SqlValueFunctionOp::try_from(function.op)
                 .ok()?

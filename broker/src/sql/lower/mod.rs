@@ -10,6 +10,7 @@ mod attached;
 mod create;
 mod define;
 mod dml;
+mod documents;
 mod expression;
 mod filter;
 mod from;
@@ -17,6 +18,7 @@ mod label;
 mod merge;
 pub(in crate::sql) mod names;
 mod objects;
+mod rights;
 mod scope;
 mod select;
 mod sequences;
@@ -26,30 +28,44 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grammar::{self, Unreadable, nodes};
+use super::grammar::{self, Tree, Unreadable, nodes};
 use super::{
     Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
 };
 use scope::{Cte, Level};
 
-/// Reads `text` into one [`Statement`] per statement, in order; an empty text has none.
+/// Reads `text` into one [`Statement`] per statement, in order; an empty text has none. What this may cost is bounded,
+/// but high: not for a process that serves others.
 pub fn read(text: &str, snapshot: &Snapshot) -> Result<Vec<Statement>, Unreadable> {
     grammar::read(text, |tree| {
-        let mut statements: Vec<Statement> = tree
-            .statements
-            .iter()
-            .map(|raw| one(raw, text, &tree.long_names, snapshot))
-            .collect();
-        if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
-            for statement in &mut statements {
-                statement.opaque.push(format!("the two readers disagree: {reason}"));
-            }
-        }
-        statements
+        let mut effort = EFFORT;
+        all(tree, text, snapshot, &mut effort)
     })
 }
 
-fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapshot) -> Statement {
+/// [`read`] of a text that is small in every respect: bytes, depth, and what resolving its names costs. `None` when it
+/// is not.
+pub fn read_small(text: &str, snapshot: &Snapshot) -> Option<Result<Vec<Statement>, Unreadable>> {
+    let mut effort = SMALL_EFFORT;
+    let read = grammar::read_small(text, |tree| all(tree, text, snapshot, &mut effort))?;
+    (effort > 0).then_some(read)
+}
+
+pub(in crate::sql) fn all(tree: &Tree, text: &str, snapshot: &Snapshot, effort: &mut usize) -> Vec<Statement> {
+    let mut statements: Vec<Statement> = tree
+        .statements
+        .iter()
+        .map(|raw| one(raw, text, &tree.long_names, snapshot, effort))
+        .collect();
+    if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
+        for statement in &mut statements {
+            statement.opaque.push(format!("the two readers disagree: {reason}"));
+        }
+    }
+    statements
+}
+
+fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapshot, effort: &mut usize) -> Statement {
     let nodes::RawStmt {
         stmt,
         stmt_location,
@@ -60,21 +76,27 @@ fn one(raw: &nodes::RawStmt, text: &str, long_names: &[usize], snapshot: &Snapsh
         Ok(length) if length > 0 => start.saturating_add(length).min(text.len()),
         _ => text.len(),
     };
-    let mut walk = Walk::new(snapshot);
+    let mut walk = Walk::new(snapshot, *effort);
     let next_long = long_names.get(long_names.partition_point(|at| *at < start));
     if next_long.is_some_and(|at| *at < end) {
         walk.opaque("name longer than 63 bytes");
+    }
+    if !snapshot.is_known_server() {
+        walk.opaque("the server is none of PostgreSQL 15 to 18");
     }
     match stmt.as_deref() {
         Some(node) => walk.statement(node),
         None => walk.opaque("an empty statement"),
     }
+    *effort = walk.effort;
     walk.finish(start..end)
 }
 
-/// How much name resolution one statement may cost, in comparisons of names. A text of a few kilobytes can ask for
+/// How much name resolution one text may cost, in comparisons of names. A text of a few kilobytes can ask for
 /// more columns than any machine holds: `SELECT *, * FROM (SELECT *, * FROM …`.
 const EFFORT: usize = 16_000_000;
+/// The same for a text that is read by a process that serves others.
+const SMALL_EFFORT: usize = 2_000_000;
 /// What a column costs that is kept rather than compared.
 const KEPT: usize = 16;
 /// PostgreSQL's own limit on the columns of a result.
@@ -106,7 +128,7 @@ struct Walk<'a> {
     noise: attached::Noise,
     /// Partitions and inheritance children by their parents, once somebody asked.
     children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
-    /// What is left of [`EFFORT`].
+    /// How many comparisons of names are left; none, and the statement is opaque.
     effort: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
     pinned: Option<String>,
@@ -115,7 +137,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
+    fn new(snapshot: &'a Snapshot, effort: usize) -> Self {
         Self {
             snapshot,
             class: Class::Select,
@@ -134,7 +156,7 @@ impl<'a> Walk<'a> {
             reads: Vec::new(),
             noise: attached::Noise::default(),
             children: None,
-            effort: EFFORT,
+            effort,
             pinned: None,
             asks: Vec::new(),
         }

@@ -1,10 +1,13 @@
 //! Names of relations, types, functions and operators, resolved as the server would resolve them.
 
-use std::fmt::{self, Write as _};
-
 use super::Walk;
 use crate::sql::grammar::{NodeEnum, nodes};
 use crate::sql::{FunctionName, Relation, RelationKind, functions};
+
+/// How the snapshot calls the session's own temporary schema, and how SQL may.
+pub(super) const TEMPORARY: &str = "pg_temp";
+/// How the server calls everybody's.
+const NUMBERED: &str = "pg_temp_";
 
 /// What a relation name that need not exist means.
 pub(super) enum Target<'a> {
@@ -51,27 +54,6 @@ pub(super) fn option(node: &nodes::Node) -> Option<(&str, Option<&nodes::Node>)>
     (defnamespace.is_empty() || defnamespace == "toast").then_some((defname, arg.as_deref()))
 }
 
-/// The name a node kind goes by, without what it holds.
-pub(super) fn kind(node: &NodeEnum) -> String {
-    /// Keeps the first word and then stops the formatter: a tree can be long and deep.
-    struct Head(String);
-    impl fmt::Write for Head {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            let word: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
-            self.0.push_str(&word);
-            if word.len() == text.len() {
-                Ok(())
-            } else {
-                Err(fmt::Error)
-            }
-        }
-    }
-    let mut head = Head(String::new());
-    // It ends in an error by design.
-    let _ = write!(head, "{node:?}");
-    head.0
-}
-
 /// A RangeVar taken apart.
 pub(super) struct Range<'t> {
     pub(super) schema: Option<&'t str>,
@@ -99,15 +81,20 @@ impl<'a> Walk<'a> {
             self.opaque("a relation named with its database");
             return None;
         }
-        if relpersistence == "t" || schemaname.starts_with("pg_temp") {
-            self.opaque("temporary objects are not enforced yet");
+        let schema = match (schemaname.as_str(), relpersistence.as_str()) {
+            // A temporary relation lands there; the server refuses any other schema for it.
+            ("" | TEMPORARY, "t") => Some(TEMPORARY),
+            ("", _) => None,
+            (_, "t") => {
+                self.opaque("a temporary relation in a schema that is not");
+                return None;
+            }
+            (schema, _) => Some(schema),
+        };
+        if schema.is_some_and(|schema| schema.starts_with(NUMBERED)) {
+            self.opaque("a temporary schema by its number: write pg_temp");
             return None;
         }
-        let schema = if schemaname.is_empty() {
-            None
-        } else {
-            Some(schemaname.as_str())
-        };
         Some(Range {
             schema,
             name: relname,
@@ -152,8 +139,8 @@ impl<'a> Walk<'a> {
             _ => None,
         };
         match pair {
-            Some((Some(schema), _)) if schema.starts_with("pg_temp") => {
-                self.opaque("temporary objects are not enforced yet");
+            Some((Some(schema), _)) if schema.starts_with(NUMBERED) => {
+                self.opaque("a temporary schema by its number: write pg_temp");
                 None
             }
             None => {
@@ -203,6 +190,7 @@ impl<'a> Walk<'a> {
     pub(super) fn function(&mut self, names: &[nodes::Node]) {
         match strings(names).as_deref() {
             Some([name]) => self.unqualified_function(name),
+            Some([TEMPORARY, _]) => self.opaque("a temporary function"),
             Some([schema, name]) => {
                 if self
                     .snapshot
@@ -221,7 +209,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn unqualified_function(&mut self, name: &str) {
+    /// A function called without its schema.
+    pub(super) fn unqualified_function(&mut self, name: &str) {
         if !self.candidates(name) {
             self.opaque(format!("function {name:?} does not exist in the live schema"));
         }
@@ -277,7 +266,7 @@ impl<'a> Walk<'a> {
             .snapshot
             .search_path
             .iter()
-            .filter(|schema| holders.contains(schema))
+            .filter(|schema| *schema != TEMPORARY && holders.contains(schema))
         {
             self.calls(schema, name);
         }

@@ -1,11 +1,11 @@
 //! SELECT, VALUES, set operations, WITH, and the clauses of all of them.
 
 use super::label;
-use super::names::{kind, string, strings};
+use super::names::{string, strings};
 use super::scope::{Cte, Output};
 use super::{MAX_COLUMNS, Walk};
-use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, SetOperation};
+use crate::sql::grammar::{self, NodeEnum};
 use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
@@ -18,7 +18,10 @@ impl<'a> Walk<'a> {
             Some(NodeEnum::DeleteStmt(delete)) => self.delete(delete),
             Some(NodeEnum::MergeStmt(merge)) => self.merge(merge),
             other => {
-                self.opaque(format!("{} as a query", other.as_ref().map_or_else(String::new, kind)));
+                self.opaque(format!(
+                    "{} as a query",
+                    other.as_ref().map_or("nothing", grammar::name)
+                ));
                 Output::unknown()
             }
         }

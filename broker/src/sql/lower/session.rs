@@ -3,7 +3,7 @@
 use super::Walk;
 use super::names::option;
 use crate::sql::grammar::NodeEnum;
-use crate::sql::grammar::nodes::{self, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
+use crate::sql::grammar::nodes::{self, DiscardMode, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
 use crate::sql::{Barrier, Class, Names};
 
 /// What EXPLAIN may be asked to show.
@@ -53,8 +53,7 @@ impl Walk<'_> {
                 | TransactionStmtKind::TransStmtRollbackPrepared,
             ) => {
                 self.class = Class::TwoPhase;
-                self.changes();
-                self.opaque("two-phase commit is not enforced yet");
+                self.changes_schema();
             }
             Ok(TransactionStmtKind::Undefined) | Err(_) => self.opaque("a transaction statement of an unknown kind"),
         }
@@ -117,6 +116,19 @@ impl Walk<'_> {
             Ok(VariableSetKind::VarSetCurrent | VariableSetKind::Undefined) | Err(_) => {
                 self.opaque("SET of an unknown kind");
             }
+        }
+    }
+
+    /// DISCARD. ALL would also take the role, the prepared statements and the cursors that later statements were, or
+    /// will be, judged with; RESET ALL is there for the settings.
+    pub(super) fn discard(&mut self, discard: nodes::DiscardStmt) {
+        let nodes::DiscardStmt { target } = discard;
+        self.class = Class::Set;
+        match DiscardMode::try_from(target) {
+            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => {}
+            Ok(DiscardMode::DiscardTemp) => self.changes_schema(),
+            Ok(DiscardMode::DiscardAll) => self.opaque("DISCARD ALL: use RESET ALL, CLOSE ALL, DEALLOCATE ALL"),
+            Ok(DiscardMode::Undefined) | Err(_) => self.opaque("DISCARD of an unknown kind"),
         }
     }
 

@@ -1,9 +1,8 @@
 //! One statement, by its kind.
 
 use super::Walk;
-use super::names::kind;
 use crate::sql::Class;
-use crate::sql::grammar::{NodeEnum, nodes};
+use crate::sql::grammar::{self, Fate, NodeEnum, nodes};
 
 impl Walk<'_> {
     /// Lowers a whole statement. What is not named here is opaque.
@@ -78,6 +77,11 @@ impl Walk<'_> {
                 self.class = Class::Transaction;
             }
             NodeEnum::VariableSetStmt(set) => self.set(set),
+            NodeEnum::DiscardStmt(discard) => self.discard(*discard),
+            NodeEnum::GrantStmt(grant) => self.grant(grant),
+            NodeEnum::CreateSchemaStmt(create) => self.create_schema(create),
+            NodeEnum::CallStmt(call) => self.call_procedure(call),
+            NodeEnum::DoStmt(block) => self.anonymous_block(block),
             NodeEnum::VariableShowStmt(nodes::VariableShowStmt { name }) => {
                 self.class = Class::Show;
                 self.setting(name, None);
@@ -102,7 +106,10 @@ impl Walk<'_> {
             other => {
                 self.class = class_of(other);
                 self.changes_schema();
-                self.opaque(format!("{} is not enforced yet", kind(other)));
+                self.opaque(match grammar::fate(other) {
+                    Fate::Opaque(why) => format!("{}: {why}", grammar::name(other)),
+                    Fate::Lowered | Fate::Part | Fate::Inner => format!("{} as a statement", grammar::name(other)),
+                });
             }
         }
     }
@@ -121,7 +128,7 @@ fn class_of(statement: &NodeEnum) -> Class {
         NodeEnum::DiscardStmt(_) | NodeEnum::LoadStmt(_) => Class::Set,
         NodeEnum::CheckPointStmt(_) => Class::Maintain,
         other => {
-            let kind = kind(other);
+            let kind = grammar::name(other);
             if kind.starts_with("Drop") {
                 Class::Drop
             } else if kind.starts_with("Alter") {

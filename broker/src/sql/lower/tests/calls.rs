@@ -1,8 +1,7 @@
 //! Functions, operators, casts, settings, effects.
 
-use super::touches;
-use super::{is_opaque, one, one_with};
-use crate::sql::{Effect, sample};
+use super::{is_opaque, one, one_with, sees, touches};
+use crate::sql::{Effect, Snapshot, sample};
 
 /// The functions a statement calls besides the safe ones.
 fn beyond_safe(sql: &str) -> Vec<String> {
@@ -65,8 +64,67 @@ fn functions_operators_and_casts_of_others_are_functions() {
     is_opaque("SELECT nothing(1)", "does not exist");
     is_opaque("SELECT ssn(customers) FROM customers", "does not exist");
     is_opaque("SELECT c.to_jsonb FROM customers c", "attribute notation");
-    is_opaque("SELECT xmlelement(name a)", "XmlExpr");
-    is_opaque("SELECT json_value('{}', '$')", "JsonFuncExpr");
+}
+
+#[test]
+fn what_a_server_has_no_grammar_for_is_a_call_there() {
+    let mut older = sample::fixture();
+    for name in ["json_value", "json_object", "json_arrayagg", "merge_action", "json"] {
+        older
+            .functions
+            .entry(name.to_owned())
+            .or_default()
+            .push("public".to_owned());
+    }
+    let calls = |sql: &str, server_version: u32| {
+        let snapshot = Snapshot {
+            server_version,
+            ..older.clone()
+        };
+        let statement = one_with(sql, &snapshot);
+        assert!(statement.opaque.is_empty(), "{sql}: {statement:?}");
+        let own = statement
+            .functions
+            .iter()
+            .filter(|function| function.schema == "public");
+        own.map(|function| function.name.clone()).collect::<Vec<_>>()
+    };
+    for (sql, name, since) in [
+        ("SELECT json_value(note::jsonb, '$') FROM orders", "json_value", 170_000),
+        ("SELECT json_object(note) FROM orders", "json_object", 160_000),
+        ("SELECT json_arrayagg(note) FROM orders", "json_arrayagg", 160_000),
+        ("SELECT json(note) FROM orders", "json", 170_000),
+    ] {
+        assert_eq!(calls(sql, since - 1), [name], "{sql}");
+        // The plain form of json_object stays a function that a cast to text[] would choose.
+        if name != "json_object" {
+            assert_eq!(calls(sql, since), Vec::<String>::new(), "{sql}");
+        }
+    }
+    is_opaque("SELECT json_value('{}', '$')", "does not exist");
+    is_opaque(
+        "SELECT * FROM json_table('[]', '$' COLUMNS (a int PATH '$'))",
+        "JSON_TABLE",
+    );
+    let newer = Snapshot {
+        server_version: 170_004,
+        ..sample::fixture()
+    };
+    let table = "SELECT j.a, o.id FROM orders o, json_table(o.note, '$' COLUMNS (a int, NESTED '$' COLUMNS (b int))) j WHERE j.b = 1";
+    assert_eq!(touches(&one_with(table, &newer)), "select public.orders(id note)");
+    assert!(one_with(table, &newer).opaque.is_empty());
+}
+
+#[test]
+fn xml_is_read_to_its_last_value() {
+    sees(
+        "SELECT xmlelement(name a, xmlattributes(note AS n), xmlforest(customer_id)), xmlserialize(content xmlparse(content 'x') AS text) FROM orders",
+        "select public.orders(customer_id note)",
+    );
+    sees(
+        "SELECT x.a FROM orders o, xmltable('/r' PASSING (o.note::xml) COLUMNS a int PATH 'a' DEFAULT (SELECT id FROM secrets)) x",
+        "select public.orders(note), select public.secrets(id)",
+    );
 }
 
 #[test]

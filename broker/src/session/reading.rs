@@ -1,0 +1,60 @@
+//! Where a text is read: here when it is small, by a reader process otherwise, while the message waits in the buffer.
+
+use std::rc::Rc;
+
+use super::Session;
+use super::prepared::{Judged, Prepared, Reading};
+use crate::decide::Decision;
+use crate::sql::Names;
+
+impl<C> Session<C> {
+    /// The judgement of a text and of what it runs by name. `None` when some of it must be read elsewhere, which then
+    /// has begun: the message waits.
+    pub(super) fn judge_all(&mut self, text: &str) -> Option<Rc<Judged>> {
+        let judged = self.judge(text)?;
+        self.names_are_current(&judged).then_some(judged)
+    }
+
+    /// The judgement of a text, recalled, read here, or read ahead.
+    fn judge(&mut self, text: &str) -> Option<Rc<Judged>> {
+        let (scope, snapshot) = (&self.grant.scope, self.view.snapshot());
+        let read = self
+            .read_ahead
+            .iter()
+            .find(|(known, judged)| **known == *text && judged.version == snapshot.version);
+        if let Some((_, judged)) = read {
+            return Some(judged.clone());
+        }
+        let judged = self.core.decisions.borrow_mut().judge(text, scope, snapshot);
+        if judged.is_none() {
+            let (scope, snapshot, house) = (scope.clone(), self.view.shared(), self.core.house.clone());
+            let owned = text.to_owned();
+            let reading =
+                tokio::task::spawn_blocking(move || Reading::elsewhere(&owned, &scope, &snapshot, &house.reader));
+            self.reading = Some((text.into(), reading));
+        }
+        judged
+    }
+
+    /// The judgement of a prepared statement as of now: judged again when the schema moved since.
+    pub(super) fn current(&mut self, prepared: &Prepared) -> Option<Rc<Judged>> {
+        if prepared.judged.version == self.view.snapshot().version {
+            Some(prepared.judged.clone())
+        } else {
+            self.judge(&prepared.text)
+        }
+    }
+
+    /// True when everything that EXECUTE names has been judged as of now.
+    pub(super) fn names_are_current(&mut self, judged: &Judged) -> bool {
+        judged.statements.iter().all(|statement| match &statement.decision {
+            Decision::Allow(permit) => match permit.names() {
+                Names::Execute(name) => self
+                    .find_prepared(name)
+                    .is_none_or(|prepared| self.current(&prepared).is_some()),
+                _ => true,
+            },
+            Decision::Deny(_) => true,
+        })
+    }
+}
