@@ -17,6 +17,7 @@ mod schema;
 mod script;
 mod server;
 mod shape;
+mod values;
 mod watchdog;
 
 use std::collections::{HashMap, VecDeque};

@@ -14,6 +14,15 @@ use crate::sql::{Class, Kind, Relation};
 const LANGUAGES: &[&str] = &["plpgsql", "sql"];
 
 impl Walk<'_> {
+    /// A comment changes nothing that names resolve to.
+    pub(super) fn changes_unless_comment(&mut self, class: Class) {
+        if class == Class::Comment {
+            self.changes();
+        } else {
+            self.changes_schema();
+        }
+    }
+
     /// A statement that defines, changes or removes an object: touches it and returns where it is.
     pub(super) fn touch_new(&mut self, class: Class, kind: Kind, names: &[Node]) -> Option<(String, String)> {
         self.class = class;
@@ -27,7 +36,7 @@ impl Walk<'_> {
     /// The same for one that should exist: without a schema it can be any that the search path reaches, and all count.
     pub(super) fn touch_existing(&mut self, class: Class, kind: Kind, names: &[Node]) {
         self.class = class;
-        self.changes_schema();
+        self.changes_unless_comment(class);
         let Some((schema, name)) = self.pair(names) else {
             return;
         };

@@ -65,7 +65,7 @@ impl<'a> Walk<'a> {
     /// Touches a type or a domain. Returns its schema.
     pub(super) fn touch_type(&mut self, class: Class, kind: Kind, names: &[Node]) -> Option<String> {
         self.class = class;
-        self.changes_schema();
+        self.changes_unless_comment(class);
         let (schema, name) = self.pair(names)?;
         let existing = match (class, schema) {
             (Class::Create, _) | (_, Some(_)) => None,

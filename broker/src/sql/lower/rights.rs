@@ -2,9 +2,9 @@
 
 use super::Walk;
 use super::names::option;
-use crate::sql::Class;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, GrantTargetType, Node, ObjectType, RoleSpecType};
+use crate::sql::{Class, Kind};
 
 /// Stands for everything in a schema where a relation's name stands otherwise: a pattern covers it when it covers all.
 const EVERYTHING: &str = "*";
@@ -95,12 +95,7 @@ impl Walk<'_> {
         if !schema_elts.is_empty() {
             self.opaque("CREATE SCHEMA with what is to stand in it");
         }
-        self.touch_whole(Class::Create, schemaname, EVERYTHING);
-    }
-
-    /// DROP SCHEMA without CASCADE: it must be empty.
-    pub(super) fn drop_schema(&mut self, name: &str) {
-        self.touch_whole(Class::Drop, name, EVERYTHING);
+        self.touch_object(Class::Create, Kind::Schema, schemaname, EVERYTHING);
     }
 
     /// CALL: what the procedure does is not read. The scope names the class and the procedure.
