@@ -242,7 +242,7 @@ impl Api {
         let status = answer.status();
         let seconds = answer
             .headers()
-            .get("retry-after")
+            .get(reqwest::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok());
         let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let text = answer
