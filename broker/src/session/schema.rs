@@ -191,7 +191,7 @@ impl<C> Session<C> {
             ("search_path", path != self.view.snapshot.search_path),
             ("standard_conforming_strings", strings != "on"),
             ("client_encoding", encoding != "UTF8"),
-            ("row_security", rows != "on"),
+            ("row_security", rows != "on" && !self.may_be("row_security", &rows)),
             ("transaction_read_only", reads && read_only != "on"),
         ];
         let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
@@ -200,6 +200,17 @@ impl<C> Session<C> {
         let text = format!("the session's {name} changed, so statements can no longer be judged");
         let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
         Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
+    }
+
+    /// True when a preset of the scope lets the job set it to this value itself.
+    fn may_be(&self, setting: &str, value: &str) -> bool {
+        let values = self
+            .grant
+            .scope
+            .can
+            .iter()
+            .filter_map(|rule| rule.settings.get(setting));
+        values.into_iter().any(|values| values.contains(value))
     }
 
     /// The broker's own query failed. In a pipeline the server's words stand for the next statement's; elsewhere nobody
