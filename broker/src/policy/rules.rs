@@ -137,6 +137,12 @@ impl RawRule {
                 report.error(code::INVALID_VALUE, node.span, message, help);
             }
         }
+        rule.check(node, &fields, keys, report);
+        Some(rule)
+    }
+
+    /// Reports what an entry lacks to mean something.
+    fn check(&self, node: &Node, fields: &Fields<'_>, keys: &[&str], report: &mut Report) {
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
                 code::EMPTY,
@@ -145,12 +151,6 @@ impl RawRule {
                 "name statements or functions",
             );
         }
-        rule.check_pair(&fields, report);
-        Some(rule)
-    }
-
-    /// Tables and statements need each other.
-    fn check_pair(&self, fields: &Fields<'_>, report: &mut Report) {
         if fields.value("tables").is_some() && fields.value("statements").is_none() {
             let message = "`tables` without `statements`";
             report.error(

@@ -9,7 +9,7 @@ use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
 use crate::decide::{Decision, Permit};
-use crate::sql::{Barrier, Class, Effect, Names, Unreadable};
+use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head, client_streams};
@@ -415,36 +415,6 @@ impl<C> Session<C> {
     }
 
     // === helpers ===
-
-    /// The permit of one statement, names of the SQL level resolved.
-    pub(super) fn allowed(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
-        let permit = match &statement.decision {
-            Decision::Allow(permit) => permit.clone(),
-            Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
-        };
-        let Names::Execute(name) = permit.names() else {
-            return Ok(permit);
-        };
-        let Some(prepared) = self.find_prepared(name) else {
-            return Err(Box::new(Refused {
-                denial: None,
-                complaint: refusal::unknown_name("26000", "prepared statement", name),
-            }));
-        };
-        let Some(judged) = self.current(&prepared) else {
-            // `judge_all` has seen to it; whatever else happens, what was not judged does not run.
-            let denial = crate::decide::judge::denied_unreadable(&Unreadable::Busy, &self.grant.scope);
-            return Err(Refused::by(denial));
-        };
-        match judged.statements.first().map(|inner| &inner.decision) {
-            Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
-            Some(Decision::Allow(_)) => Ok(permit),
-            None => match &judged.unreadable {
-                Some(fault) => Err(Refused::by(fault.denial.clone())),
-                None => Ok(permit),
-            },
-        }
-    }
 
     pub(super) fn begin(
         &mut self,

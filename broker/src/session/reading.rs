@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use super::Session;
-use super::prepared::{Judged, Prepared, Reading};
-use crate::decide::Decision;
-use crate::sql::Names;
+use super::client::Refused;
+use super::prepared::{Judged, JudgedStatement, Prepared, Reading};
+use super::{Session, refusal};
+use crate::decide::{Decision, Permit};
+use crate::sql::{Names, Unreadable};
 
 impl<C> Session<C> {
     /// The judgement of a text and of what it runs by name. `None` when some of it must be read elsewhere, which then
@@ -16,7 +17,7 @@ impl<C> Session<C> {
     }
 
     /// The judgement of a text, recalled, read here, or read ahead.
-    fn judge(&mut self, text: &str) -> Option<Rc<Judged>> {
+    pub(super) fn judge(&mut self, text: &str) -> Option<Rc<Judged>> {
         let (scope, snapshot) = (&self.grant.scope, self.view.snapshot());
         let read = self
             .read_ahead
@@ -26,7 +27,7 @@ impl<C> Session<C> {
             return Some(judged.clone());
         }
         let judged = self.core.decisions.borrow_mut().judge(text, scope, snapshot);
-        if judged.is_none() {
+        if judged.is_none() && self.reading.is_none() {
             let (scope, snapshot, house) = (scope.clone(), self.view.shared(), self.core.house.clone());
             let owned = text.to_owned();
             let reading =
@@ -56,5 +57,35 @@ impl<C> Session<C> {
             },
             Decision::Deny(_) => true,
         })
+    }
+
+    /// The permit of one statement, names of the SQL level resolved.
+    pub(super) fn allowed(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
+        let permit = match &statement.decision {
+            Decision::Allow(permit) => permit.clone(),
+            Decision::Deny(denial) => return Err(Refused::by(denial.clone())),
+        };
+        let Names::Execute(name) = permit.names() else {
+            return Ok(permit);
+        };
+        let Some(prepared) = self.find_prepared(name) else {
+            return Err(Box::new(Refused {
+                denial: None,
+                complaint: refusal::unknown_name("26000", "prepared statement", name),
+            }));
+        };
+        let Some(judged) = self.current(&prepared) else {
+            // `judge_all` has seen to it; whatever else happens, what was not judged does not run.
+            let denial = crate::decide::judge::denied_unreadable(&Unreadable::Busy, &self.grant.scope);
+            return Err(Refused::by(denial));
+        };
+        match judged.statements.first().map(|inner| &inner.decision) {
+            Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
+            Some(Decision::Allow(_)) => Ok(permit),
+            None => match &judged.unreadable {
+                Some(fault) => Err(Refused::by(fault.denial.clone())),
+                None => Ok(permit),
+            },
+        }
     }
 }
