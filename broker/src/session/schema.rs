@@ -21,10 +21,10 @@ const OWN: &str = "hoop_schema";
 /// reports changed settings only with ReadyForQuery, and the path only from version 18 on.
 const GROUND: &str = "SELECT pg_catalog.json_build_array(pg_catalog.current_schemas(true), \
     pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
-    pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
+    pg_catalog.current_setting('row_security'), pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text";
 
 /// The answer to [`GROUND`].
-type Ground = (Vec<String>, String, String, String);
+type Ground = (Vec<String>, String, String, String, String);
 
 /// What names resolve against.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl<C> Session<C> {
             Err(error) => return self.not_read(&error),
         };
         self.view.doubted = false;
-        let (path, strings, encoding, read_only): Ground =
+        let (path, strings, encoding, rows, read_only): Ground =
             serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
         let reads = self.grant.scope.limits.read_only.is_some();
         let path: Vec<String> = path.into_iter().map(catalog::plain).collect();
@@ -191,6 +191,7 @@ impl<C> Session<C> {
             ("search_path", path != self.view.snapshot.search_path),
             ("standard_conforming_strings", strings != "on"),
             ("client_encoding", encoding != "UTF8"),
+            ("row_security", rows != "on" && !self.may_be("row_security", &rows)),
             ("transaction_read_only", reads && read_only != "on"),
         ];
         let Some((name, _)) = changed.iter().find(|(_, changed)| *changed) else {
@@ -199,6 +200,17 @@ impl<C> Session<C> {
         let text = format!("the session's {name} changed, so statements can no longer be judged");
         let hint = "a function or type of the database set it: it must restore what it changes (a SET clause in its definition does)";
         Err(End::Fatal(Box::new(Complaint::fatal("57P01", text).hint(hint))))
+    }
+
+    /// True when a preset of the scope lets the job set it to this value itself.
+    fn may_be(&self, setting: &str, value: &str) -> bool {
+        let values = self
+            .grant
+            .scope
+            .can
+            .iter()
+            .filter_map(|rule| rule.settings.get(setting));
+        values.into_iter().any(|values| values.contains(value))
     }
 
     /// The broker's own query failed. In a pipeline the server's words stand for the next statement's; elsewhere nobody
