@@ -103,7 +103,7 @@ fn parse(text: &str) -> Result<Document, String> {
 }
 
 /// The session's own temporary schema has a number of which no policy knows.
-fn plain(schema: String) -> String {
+pub fn plain(schema: String) -> String {
     if schema.starts_with("pg_temp_") {
         "pg_temp".to_owned()
     } else {

@@ -21,7 +21,9 @@ use crate::decide::{Decision, judge};
 use crate::policy::Scope;
 use crate::policy::compile::{self, Bounds};
 use crate::policy::diagnostic::{self, Diagnostic};
+use crate::policy::nearest::did_you_mean;
 use crate::policy::operator::Operator;
+use crate::policy::presets;
 use crate::policy::set::Policies;
 use crate::policy::source::{self, Budget};
 use crate::sql::{self, Snapshot};
@@ -57,6 +59,14 @@ pub enum PolicyCommand {
         /// A schema snapshot: what `hoop-db policy snapshot` printed.
         #[arg(long, value_name = "PATH")]
         snapshot: Option<PathBuf>,
+    },
+    /// List the presets that `preset:` can name, or show one.
+    Presets {
+        /// The preset, with or without its version.
+        name: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON schema of repository files.
     Schema,
@@ -132,6 +142,7 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             let sql = sql.as_deref().zip(snapshot.as_deref());
             explain_job(&claims, &job.scope, &policies, sql, out)
         }
+        PolicyCommand::Presets { name, json } => show_presets(name.as_deref(), json, out),
         PolicyCommand::Schema => {
             out.line(crate::policy::schema::file().trim_end())?;
             Ok(ExitCode::SUCCESS)
@@ -148,6 +159,39 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Every preset in one line each, or one as it is published.
+fn show_presets(name: Option<&str>, json: bool, out: &mut Out) -> Result<ExitCode> {
+    let Some(name) = name else {
+        if json {
+            let all: Vec<_> = presets::all().iter().map(presets::Preset::view).collect();
+            out.line(&serde_json::to_string_pretty(&all)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let width = presets::all()
+            .iter()
+            .map(|preset| preset.to_string().len())
+            .max()
+            .unwrap_or(0);
+        for preset in presets::all() {
+            out.line(&format!("{:width$}  {}", preset.to_string(), preset.description))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(preset) = presets::find(name) else {
+        let near = did_you_mean(name, presets::names(), "`hoop-db policy presets` lists them");
+        bail!("unknown-preset: there is no preset `{name}`; {near}");
+    };
+    if json {
+        out.line(&serde_json::to_string_pretty(&preset.view())?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let included = preset.includes.iter().filter_map(|title| presets::find(title));
+    for preset in std::iter::once(preset).chain(included) {
+        out.line(&format!("# === {preset} ===\n{}", preset.text.trim_end()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The issuers of the operator's file; everything else in it is somebody else's to read.

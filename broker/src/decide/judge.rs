@@ -22,6 +22,7 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             barrier: statement.barrier,
             names: statement.names.clone(),
             foreign: statement.functions.iter().any(|function| !is_safe(function)),
+            asks: statement.asks.clone().into(),
             rules: rules.into(),
             owner,
         }),
@@ -44,6 +45,21 @@ pub fn denied(code: &'static str, asked: &str, detail: &str, hint: &str, scope: 
         detail: detail.to_owned(),
         hint: hint.to_owned(),
     }
+}
+
+/// Judges the value of a parameter that names a setting to be read. No value is one that the server finds no setting by.
+pub fn readable(value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> {
+    let Some(value) = value else { return Ok(()) };
+    let name = std::str::from_utf8(value).unwrap_or_default().to_ascii_lowercase();
+    if settings::readable(&name) {
+        return Ok(());
+    }
+    // A value never appears in a refusal.
+    let setting = Setting {
+        name: "a setting that a parameter names".to_owned(),
+        value: None,
+    };
+    Err(reason::setting(&setting, false, scope))
 }
 
 /// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.
@@ -263,6 +279,13 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
     if let Some(denial) = limit::read_write(setting, scope) {
         return Err(denial);
     }
+    if name == "search_path" {
+        return match value {
+            None => Ok(()),
+            Some(value) if path_within(value, scope) => Ok(()),
+            Some(_) => Err(reason::setting(setting, true, scope)),
+        };
+    }
     let limit = scope.limits.of_setting(name);
     match (settings::bound(name), value) {
         (Some(_), None) => Ok(()),
@@ -283,6 +306,21 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
         }
         _ => Err(reason::setting(setting, true, scope)),
     }
+}
+
+/// A search path of schemas that rules of the scope name. Names are resolved against the new one from then on; a schema
+/// from outside could still give other meanings to names inside of functions.
+fn path_within(value: &str, scope: &Scope) -> bool {
+    let named = |schema: &str| {
+        let own = scope.can.iter().filter(|rule| rule.origin.preset.is_none());
+        own.flat_map(|rule| &rule.tables)
+            .any(|table| table.covers_schema(schema))
+    };
+    settings::names(value, ',').is_some_and(|schemas| {
+        schemas
+            .iter()
+            .all(|schema| matches!(schema.as_str(), "" | "$user" | "pg_catalog") || named(schema))
+    })
 }
 
 /// The statement's own class, where its touches do not speak for it.

@@ -66,6 +66,8 @@ pub struct Permit {
     pub(in crate::decide) barrier: Barrier,
     pub(in crate::decide) names: Names,
     pub(in crate::decide) foreign: bool,
+    /// Parameters whose values must name settings that may be read.
+    pub(in crate::decide) asks: Arc<[u16]>,
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
@@ -103,6 +105,11 @@ impl Permit {
     /// what the session's names resolve to.
     pub fn runs_foreign_code(&self) -> bool {
         self.foreign
+    }
+
+    /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].
+    pub fn asks(&self) -> &[u16] {
+        &self.asks
     }
 
     /// The policy lines that allowed it.

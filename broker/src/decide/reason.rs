@@ -226,7 +226,7 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
     } else {
         (
             "function-not-allowed",
-            format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
+            not_safe(function, &name),
             format!(
                 "add to can: - {{ functions: [\"{}.{}\"] }}",
                 function.schema.escape_default(),
@@ -235,6 +235,18 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
         )
     };
     deny(code, origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// Why nothing lets a function be called.
+fn not_safe(function: &FunctionName, name: &str) -> String {
+    let reach = match function.schema.as_str() {
+        "pg_catalog" => crate::sql::functions::reach(&function.name),
+        _ => None,
+    };
+    match reach {
+        Some(reach) => format!("{name} is not safe, and no rule names it. {}", reach.why()),
+        None => format!("{name} is not among the safe functions, operators and casts, and no rule names it"),
+    }
 }
 
 /// A setting may not be changed like that, or not be read.
@@ -249,7 +261,7 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("search_path", _) => "leave it out and write the schema with the name".to_owned(),
+        ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),
     };

@@ -24,6 +24,12 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
             );
             report.error(code::EXCEEDS_CEILING, span, message, help);
         }
+        if let Some((owner, span)) = &rule.owner
+            && !database.can.iter().any(|granted| granted.owner.as_ref() == Some(owner))
+        {
+            let message = format!("`{preset}` as `{owner}` is beyond the ceiling `{name}`");
+            report.error(code::EXCEEDS_CEILING, *span, message, ask(&database.origin.to_string()));
+        }
         return;
     }
     let mut beyond = BTreeSet::new();

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::ceiling::{Allowed, Require};
 use super::compile::hex;
+use super::presets;
 use super::{Limit, Origin, RelationPattern, Rule, Scope, Who};
 
 /// Serialised field by field in this order; a change of the shape changes every digest, which only costs warm caches.
@@ -20,8 +21,8 @@ struct Canonical<'a> {
     enforcement: &'static str,
     who: Vec<CanonicalWho<'a>>,
     require: [Option<Vec<&'a str>>; 3],
-    can: Vec<CanonicalRule<'a>>,
-    ceiling: Vec<CanonicalRule<'a>>,
+    can: Vec<Entry<'a>>,
+    ceiling: Vec<Entry<'a>>,
     never: Vec<(&'a str, &'a Origin)>,
     limits: [Option<(u128, &'a Origin)>; 11],
 }
@@ -34,6 +35,14 @@ struct CanonicalWho<'a> {
     environment: Option<&'a str>,
     events: Vec<&'a str>,
     claims: Vec<(&'a str, &'a str)>,
+}
+
+/// An entry of `can:`: a rule, or a preset with the line that names it and the digest of what it holds.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Rule(CanonicalRule<'a>),
+    Preset(&'a Origin, &'a str),
 }
 
 #[derive(Serialize)]
@@ -59,8 +68,8 @@ pub fn of(scope: &Scope, require: &Require) -> String {
         enforcement: scope.enforcement.as_str(),
         who: scope.who.iter().map(who).collect(),
         require: [&require.environment, &require.events, &require.sources].map(|list| allowed(list.as_ref())),
-        can: scope.can.iter().map(rule).collect(),
-        ceiling: scope.ceiling.iter().map(rule).collect(),
+        can: entries(&scope.can),
+        ceiling: entries(&scope.ceiling),
         never: relations(&scope.never),
         limits: [
             Some(time(&limits.ttl)),
@@ -101,6 +110,21 @@ fn who(who: &Who) -> CanonicalWho<'_> {
             .map(|(name, glob)| (name.as_str(), glob.as_str()))
             .collect(),
     }
+}
+
+/// A preset's rules follow one another: the first one stands for all.
+fn entries(rules: &[Rule]) -> Vec<Entry<'_>> {
+    let mut entries = Vec::new();
+    let mut before = None;
+    for one in rules {
+        match one.origin.preset.as_deref().and_then(presets::find) {
+            None => entries.push(Entry::Rule(rule(one))),
+            Some(_) if before == Some(&one.origin) => {}
+            Some(preset) => entries.push(Entry::Preset(&one.origin, preset.digest())),
+        }
+        before = Some(&one.origin);
+    }
+    entries
 }
 
 fn rule(rule: &Rule) -> CanonicalRule<'_> {

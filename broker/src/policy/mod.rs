@@ -180,6 +180,15 @@ impl RelationPattern {
         }
         self.pattern.matches(&format!("{schema}.{name}"))
     }
+
+    /// True when it covers something in `schema`.
+    pub fn covers_schema(&self, schema: &str) -> bool {
+        let glob = match self.pattern.as_str().split_once('.') {
+            Some((glob, _)) => Pattern::new(glob, '.'),
+            None => Ok(self.pattern.clone()),
+        };
+        glob.is_ok_and(|glob| glob.matches(schema))
+    }
 }
 
 /// Lifetimes and counts of a scope.

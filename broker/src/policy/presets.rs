@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use super::compile::hex;
 use super::diagnostic::{Diagnostic, Report, code};
 use super::nearest::did_you_mean;
 use super::node::{Node, Word};
@@ -61,6 +63,8 @@ pub struct Preset {
     pub includes: Vec<String>,
     /// The file.
     pub text: &'static str,
+    /// SHA-256 (hexadecimal) over its file and those of what it includes.
+    digest: String,
     /// Its own rules and those of what it includes.
     rules: Vec<Rule>,
 }
@@ -161,6 +165,7 @@ impl Preset {
             .required("description", "a preset", report)?
             .word("`description`", report)?;
         let mut rules: Vec<Rule> = Vec::new();
+        let mut digest = Sha256::new_with_prefix(text.as_bytes());
         let mut includes = Vec::new();
         if let Some(node) = fields.value("includes") {
             for word in node.words("`includes`", report)? {
@@ -170,6 +175,7 @@ impl Preset {
                     continue;
                 };
                 includes.push(word.text.to_owned());
+                digest.update(included.digest.as_bytes());
                 rules.extend(included.rules.iter().cloned());
             }
         }
@@ -185,12 +191,13 @@ impl Preset {
             description: description.text.to_owned(),
             includes,
             text,
+            digest: hex(&digest.finalize()),
             rules,
         })
     }
 
-    /// Its rules, each citing the line that names it.
-    pub fn rules(&self, line: &Origin) -> Vec<Rule> {
+    /// Its rules, each citing the line that names it; DDL runs as `owner`.
+    pub fn rules(&self, line: &Origin, owner: Option<&Arc<str>>) -> Vec<Rule> {
         let origin = Origin {
             preset: Some(Arc::clone(&self.title)),
             ..line.clone()
@@ -204,9 +211,15 @@ impl Preset {
         };
         let rules = self.rules.iter().map(|rule| Rule {
             origin: origin.clone(),
+            classes: rule.classes.clone(),
             tables: patterns(&rule.tables),
+            objects: rule.objects.clone(),
+            columns: rule.columns.clone(),
             functions: patterns(&rule.functions),
-            ..rule.clone()
+            owner: owner
+                .filter(|_| rule.classes.iter().any(|class| words::needs_owner(*class)))
+                .cloned(),
+            settings: rule.settings.clone(),
         });
         rules.collect()
     }
@@ -218,6 +231,11 @@ impl Preset {
                 .iter()
                 .all(|class| matches!(class, Class::Select | Class::CopyOut))
         }) && self.name.starts_with("introspection/")
+    }
+
+    /// SHA-256 (hexadecimal) over all that it holds.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     fn matches(&self, pattern: &Pattern) -> bool {

@@ -52,7 +52,7 @@ pub struct RawRule {
     pub owner: Option<(Arc<str>, Span)>,
     /// Settings with their values.
     pub settings: BTreeMap<String, BTreeSet<String>>,
-    /// The preset it stands for; it then has nothing else.
+    /// The preset it stands for; it then has nothing else but an owner.
     pub preset: Option<(&'static Preset, Span)>,
 }
 
@@ -90,13 +90,17 @@ impl RawRule {
             preset: None,
         };
         if let Some(node) = fields.value("preset") {
-            if let Some(key) = keys.iter().find(|key| **key != "preset" && fields.value(key).is_some()) {
+            let beside = |key: &&&str| !matches!(**key, "preset" | "as") && fields.value(key).is_some();
+            if let Some(key) = keys.iter().find(beside) {
                 let message = format!("`{key}` beside `preset`");
                 let help = "a preset stands for its own rules: put the rest into an entry of its own";
                 report.error(code::INVALID_VALUE, fields.key_span(key), message, help);
             }
             let word = node.word("`preset`", report)?;
             rule.preset = Some((presets::named(word, report)?, word.span));
+            if let Some(node) = fields.value("as") {
+                rule.owner = Some(owner(node, report)?);
+            }
             return Some(rule);
         }
         if let Some(node) = fields.value("statements") {
@@ -126,7 +130,12 @@ impl RawRule {
             needs_tables("columns", &fields, "say whose columns they are", report);
         }
         if let Some(node) = fields.value("as") {
-            rule.owner = Some(owner(node, &rule.classes, report)?);
+            rule.owner = Some(owner(node, report)?);
+            if !rule.classes.iter().any(|(class, _)| words::needs_owner(*class)) {
+                let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
+                let message = "`as` without a statement that is DDL";
+                report.error(code::INVALID_VALUE, node.span, message, help);
+            }
         }
         if keys.iter().chain(UNBUILT).all(|key| fields.value(key).is_none()) {
             report.error(
@@ -162,7 +171,7 @@ impl RawRule {
     /// The rules as they are judged: those of the preset, or the one that is written.
     pub fn compile(&self, path: &Arc<str>) -> Vec<Rule> {
         match self.preset {
-            Some((preset, span)) => preset.rules(&span.origin(path)),
+            Some((preset, span)) => preset.rules(&span.origin(path), self.owner.as_ref().map(|(owner, _)| owner)),
             None => vec![self.compile_own(path)],
         }
     }
@@ -184,24 +193,14 @@ impl RawRule {
     }
 }
 
-/// The role under `as:`. It only has a meaning beside a class that is DDL.
-fn owner(node: &Node, classes: &[(Class, Span)], report: &mut Report) -> Option<(Arc<str>, Span)> {
+/// The role under `as:`.
+fn owner(node: &Node, report: &mut Report) -> Option<(Arc<str>, Span)> {
     let word = node.word("`as`", report)?;
     let reserved = ["pg_", "hoop_"].iter().any(|prefix| word.text.starts_with(prefix));
     if word.text.is_empty() || word.text.len() > 63 || word.text.contains('\0') || reserved {
         let message = format!("`{}` cannot be an owner", word.text);
         let help = "name the role that owns the tables; names that begin with `pg_` or `hoop_` are reserved";
         report.error(code::INVALID_VALUE, word.span, message, help);
-        return None;
-    }
-    if !classes.iter().any(|(class, _)| words::needs_owner(*class)) {
-        let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
-        report.error(
-            code::INVALID_VALUE,
-            word.span,
-            "`as` without a statement that is DDL",
-            help,
-        );
         return None;
     }
     Some((word.text.into(), word.span))

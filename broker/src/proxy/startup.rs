@@ -89,7 +89,13 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
             name: name.clone(),
             value: Some(value.to_owned()),
         }],
-        opaque: Vec::new(),
+        asks: Vec::new(),
+        // What a session may only set later: names would have to be resolved along another path from the beginning.
+        opaque: if name == "search_path" {
+            vec!["search_path can only be SET once the session runs".to_owned()]
+        } else {
+            Vec::new()
+        },
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal};
-use crate::decide::{Decision, Permit};
+use crate::decide::{Decision, Permit, judge};
 use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
@@ -17,6 +17,8 @@ use crate::wire::frontend::{self, Target};
 
 /// The names at the head of a Bind must fit in this many bytes.
 const BIND_NAMES: usize = 4096;
+/// A longer Bind is not looked into: where a value of it has to be judged, it is refused.
+const BIND_VALUES: usize = 4096;
 /// Prepared statements and portals one session may hold.
 const MAX_NAMES: usize = 10_000;
 /// Answers the server may owe before the client is made to wait. More than the server ever holds back by itself.
@@ -277,6 +279,19 @@ impl<C> Session<C> {
             self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
             return Ok(Taken::Done);
         };
+        if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
+            if have < head.total && head.total <= BIND_VALUES {
+                return Ok(Taken::NotYet);
+            }
+            if let Err(refused) = self.judge_values(&prepared, head) {
+                self.stream_off(head.total);
+                self.note_refused(&refused, &prepared.text);
+                let mut out = BytesMut::new();
+                frontend::put_bind(&mut out, "", self.nonce.name());
+                self.refuse_extended(out, refused.complaint);
+                return Ok(Taken::Done);
+            }
+        }
         if self.portals.len() >= MAX_NAMES {
             return Err(End::Fatal(Box::new(Complaint::fatal(
                 "53400",
@@ -299,6 +314,23 @@ impl<C> Session<C> {
         self.pass(taken, &onward);
         self.client_stream = (head.total - have, onward);
         Ok(Taken::Done)
+    }
+
+    /// The values that name settings to be read.
+    fn judge_values(&self, prepared: &Prepared, head: Head) -> Result<(), Box<Refused>> {
+        let scope = &self.grant.scope;
+        let body = self.inbound.get(frame::HEADER..head.total).unwrap_or_default();
+        let values = frontend::bound(body).unwrap_or_default();
+        for parameter in prepared.permit().map(Permit::asks).unwrap_or_default() {
+            let value = usize::from(*parameter).checked_sub(1).and_then(|at| values.get(at));
+            let judged = match value {
+                Some(value) => judge::readable(*value, scope),
+                // The message is too long to be looked into, or the server would refuse it.
+                None => judge::readable(Some(b""), scope),
+            };
+            judged.map_err(|denial| Refused::by(*denial))?;
+        }
+        Ok(())
     }
 
     /// Handles an Execute; hands it back when a text must be read again elsewhere first.

@@ -191,6 +191,7 @@ fn is_plain(statement: &Statement) -> bool {
         statement.class,
         Class::Select | Class::Insert | Class::Update | Class::Delete
     ) && statement.settings.is_empty()
+        && statement.asks.is_empty()
         && statement.opaque.is_empty()
         && statement.barrier == Barrier::None
         && statement.names == Names::None

@@ -36,17 +36,21 @@ pub struct View {
     behind: bool,
     /// Code of users ran that could have changed the search path without a word to anybody.
     doubted: bool,
+    /// The search path that sessions begin with. A session that has another one keeps its snapshot to itself.
+    path: Vec<String>,
 }
 
 impl View {
     /// The shared snapshot and its later versions.
     pub fn new(snapshot: Arc<Snapshot>, updates: watch::Receiver<Option<Arc<Snapshot>>>) -> Self {
+        let path = snapshot.search_path.clone();
         Self {
             snapshot,
             updates,
             private: false,
             behind: false,
             doubted: false,
+            path,
         }
     }
 
@@ -96,6 +100,7 @@ impl View {
             // Others do not see what only this session has: it reads the schema by itself, unless the news is its own.
             self.behind |= newer.is_some_and(|newer| newer.version != self.snapshot.shared_version());
         } else if let Some(newer) = newer {
+            self.path.clone_from(&newer.search_path);
             self.snapshot = newer;
         }
     }
@@ -152,14 +157,14 @@ impl<C> Session<C> {
         let snapshot = catalog::read_user(&self.view.snapshot, &text).map_err(|_| End::UpstreamGone)?;
         self.view.snapshot = Arc::new(snapshot);
         self.view.behind = false;
-        if self.transaction == b'I' && !self.pipeline {
+        let shared = if self.view.snapshot.has_temporary() {
+            Arc::new(self.view.snapshot.without_temporary())
+        } else {
+            self.view.snapshot.clone()
+        };
+        if self.transaction == b'I' && !self.pipeline && shared.search_path == self.view.path {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            let shared = if self.view.snapshot.has_temporary() {
-                Arc::new(self.view.snapshot.without_temporary())
-            } else {
-                self.view.snapshot.clone()
-            };
             self.core.house.catalogs.publish(&self.link.target, shared);
             self.core.house.roles.moved(&self.link.target.name);
         }
@@ -179,6 +184,7 @@ impl<C> Session<C> {
         let (path, strings, encoding, rows, read_only): Ground =
             serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
         let reads = self.grant.scope.limits.read_only.is_some();
+        let path: Vec<String> = path.into_iter().map(catalog::load::plain).collect();
         let changed = [
             ("search_path", path != self.view.snapshot.search_path),
             ("standard_conforming_strings", strings != "on"),

@@ -119,6 +119,8 @@ pub struct Statement {
     pub functions: Vec<FunctionName>,
     /// Every setting it changes or, under `show`, reads.
     pub settings: Vec<Setting>,
+    /// Parameters (`$1` is 1) whose values name settings that are read: the values are judged when they are bound.
+    pub asks: Vec<u16>,
     /// Parts that were not lowered on purpose, in words for the author. Not empty means denied.
     pub opaque: Vec<String>,
     /// What it does to data or rights.

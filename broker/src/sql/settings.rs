@@ -88,6 +88,56 @@ pub fn readable(name: &str) -> bool {
     READABLE.contains(&name) || bound(name).is_some()
 }
 
+/// A list of names as PostgreSQL reads it in `search_path` (split by `,`) or in a relation's text (split by `.`):
+/// folded to lower case unless quoted. `None` when it is not one.
+pub fn names(text: &str, separator: char) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Some(names);
+    }
+    loop {
+        let name = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut name = String::new();
+                let mut letters = quoted.char_indices();
+                loop {
+                    let (at, letter) = letters.next()?;
+                    if letter != '"' {
+                        name.push(letter);
+                        continue;
+                    }
+                    rest = quoted.get(at + 1..)?;
+                    match rest.strip_prefix('"') {
+                        Some(_) => {
+                            letters.next();
+                            name.push('"');
+                        }
+                        None => break,
+                    }
+                }
+                name
+            }
+            None => {
+                let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$');
+                let end = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
+                let (name, after) = rest.split_at_checked(end)?;
+                if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit() || letter == '$') {
+                    return None;
+                }
+                rest = after;
+                name.to_ascii_lowercase()
+            }
+        };
+        names.push(name);
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return Some(names);
+        }
+        rest = rest.strip_prefix(separator)?.trim_start();
+    }
+}
+
 /// A time as PostgreSQL reads it: a number of milliseconds, or a number with a unit.
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
@@ -168,6 +218,23 @@ mod tests {
         }
         assert_eq!(kilobytes("64MB"), Some(65_536));
         assert_eq!(kilobytes("1TB"), None);
+    }
+
+    #[test]
+    fn lists_of_names_are_read_as_postgresql_reads_them() {
+        let list = |text| names(text, ',');
+        assert_eq!(list(""), Some(Vec::new()));
+        assert_eq!(list("app, PUBLIC"), Some(vec!["app".to_owned(), "public".to_owned()]));
+        assert_eq!(
+            list("\"$user\", \"A\"\"b, c\""),
+            Some(vec!["$user".to_owned(), "A\"b, c".to_owned()])
+        );
+        assert_eq!(list("\"\""), Some(vec![String::new()]));
+        for odd in ["a,", ",a", "a b", "\"a", "a;b", "1a", "a.b", "é"] {
+            assert_eq!(list(odd), None, "{odd}");
+        }
+        assert_eq!(names("app.\"T\"", '.'), Some(vec!["app".to_owned(), "T".to_owned()]));
+        assert_eq!(names("16384", '.'), None);
     }
 
     #[test]

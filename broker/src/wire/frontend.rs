@@ -58,6 +58,22 @@ pub fn bind(start: &[u8]) -> Result<(&str, &str), WireFault> {
     Ok((reader.cstr()?, reader.cstr()?))
 }
 
+/// The values of a whole `Bind`, in order; `None` for NULL. Text reads the same in both formats.
+pub fn bound(body: &[u8]) -> Result<Vec<Option<&[u8]>>, WireFault> {
+    let mut reader = Body::new("Bind", body);
+    reader.cstr()?;
+    reader.cstr()?;
+    for _ in 0..reader.int16()?.cast_unsigned() {
+        reader.int16()?;
+    }
+    (0..reader.int16()?.cast_unsigned())
+        .map(|_| match usize::try_from(reader.int32()?) {
+            Ok(length) => reader.bytes(length).map(Some),
+            Err(_) => Ok(None),
+        })
+        .collect()
+}
+
 /// Reads a `Describe` or a `Close`.
 pub fn target(body: &[u8]) -> Result<Target<'_>, WireFault> {
     let mut reader = Body::new("Describe or Close", body);

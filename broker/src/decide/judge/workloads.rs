@@ -19,7 +19,7 @@ fn own(schemas: &[&str]) -> Rule {
     let globs: Vec<&str> = globs.iter().map(String::as_str).collect();
     Rule {
         objects: Kind::NAMED.iter().copied().collect::<BTreeSet<_>>(),
-        functions: patterns(&globs, 20),
+        functions: patterns(&[&globs[..], &["pg_catalog.lo_*", "pg_catalog.lowrite"]].concat(), 20),
         settings: BTreeMap::new(),
         ..rule(20, &classes, &globs, None)
     }
@@ -29,9 +29,9 @@ fn own(schemas: &[&str]) -> Rule {
 fn refused(file: &str, preset: &str, schemas: &[&str], snapshot: &mut Snapshot) -> Vec<String> {
     let preset = presets::find(preset).unwrap();
     let line = scope(Vec::new()).origin;
-    let mut scope = scope(preset.rules(&line));
+    let mut scope = scope(preset.rules(&line, None));
     scope.can.push(own(schemas));
-    scope.ceiling.extend(preset.rules(&line));
+    scope.ceiling.extend(preset.rules(&line, None));
     scope.ceiling.push(own(schemas));
     scope.limits.statement_timeout = None;
     scope.limits.lock_timeout = None;
@@ -53,6 +53,16 @@ fn refused(file: &str, preset: &str, schemas: &[&str], snapshot: &mut Snapshot) 
     refused
 }
 
+/// The kinds of statements of a dump that no rule lets through: who owns things and who may do what is the operator's,
+/// and a preset never reads secrets. `pg_dump --no-owner` leaves the first two out, and a login that is no superuser the last.
+const NOT_FOR_JOBS: &[&str] = &[
+    "ALTER LARGE OBJECT 4242 OWNER TO postgres;",
+    "CREATE SCHEMA app_priv;",
+    "CREATE SCHEMA masked;",
+    "GRANT ",
+    "SELECT s.tableoid, s.oid, s.subname,  s.subowner,  s.subconninfo,",
+];
+
 #[test]
 fn every_workload_passes_with_its_preset() {
     for (file, preset) in [
@@ -62,8 +72,23 @@ fn every_workload_passes_with_its_preset() {
         ("knex", "migrations/knex"),
         ("pgdump", "introspection/pg-dump"),
     ] {
-        let schemas = ["public", "masked", "app_priv"];
-        let refused = refused(file, preset, &schemas, &mut sample::workload(file));
-        println!("{file}: {} refused\n{}", refused.len(), refused.join("\n"));
+        let mut snapshot = sample::workload(file);
+        sample::add_table(&mut snapshot, "masked", "customers", &["id", "name", "email", "ssn"]);
+        // Made by the workload itself, a few statements before.
+        snapshot.functions.insert("tg".to_owned(), vec!["public".to_owned()]);
+        let refused = refused(file, preset, &["public", "masked", "app_priv"], &mut snapshot);
+        let strange: Vec<&String> = refused
+            .iter()
+            .filter(|text| !NOT_FOR_JOBS.iter().any(|known| text.starts_with(known)))
+            .collect();
+        assert!(strange.is_empty(), "{file}: {} refused: {strange:#?}", strange.len());
     }
+}
+
+/// What the presets are for: without them little of the same work passes.
+#[test]
+fn without_its_preset_a_workload_fails() {
+    let mut snapshot = sample::workload("django");
+    let unfit = refused("django", "etl/dbt", &["app"], &mut snapshot);
+    assert!(unfit.len() > 100, "{}", unfit.len());
 }

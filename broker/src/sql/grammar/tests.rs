@@ -324,7 +324,7 @@ fn resolving_names_has_an_end() {
         let refused = read
             .as_ref()
             .map_or(true, |statements| statements.iter().any(|one| !one.opaque.is_empty()));
-        assert!(refused || name == "fields of joins", "{name}");
+        assert!(refused || ["fields of joins", "drops"].contains(&name), "{name}");
         assert!(
             started.elapsed() < Duration::from_secs(15),
             "{name}: {:?}",

@@ -341,9 +341,6 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
-                (Ok(ObjectType::ObjectSchema), Some(NodeEnum::String(nodes::String { sval }))) if !cascade => {
-                    self.drop_schema(sval);
-                }
                 (_, None) => self.opaque("DROP of nothing"),
                 (Ok(other), Some(_)) => {
                     if cascade {

@@ -104,6 +104,7 @@ impl<'a> Walk<'a> {
                 walk.add_item(arguments);
                 walk.standard_body(body);
             });
+            self.asks_anything();
         }
         self.class = Class::Create;
     }

@@ -179,6 +179,9 @@ impl Walk<'_> {
         let settled = match strings(funcname).as_deref() {
             Some(["set_config"] | ["pg_catalog", "set_config"]) => self.set_config(args),
             Some(["current_setting"] | ["pg_catalog", "current_setting"]) => self.current_setting(args),
+            Some(
+                [name @ ("currval" | "nextval" | "setval")] | ["pg_catalog", name @ ("currval" | "nextval" | "setval")],
+            ) => self.sequence_call(name, args),
             // Servers before 16 have no such keyword: there it is any function of that name on the path.
             Some(["pg_catalog", "json_object"]) => {
                 self.candidates("json_object");
@@ -202,8 +205,12 @@ impl Walk<'_> {
     /// value is fine the value need not be known.
     fn set_config(&mut self, args: &[Node]) -> bool {
         self.changes();
+        let pinned = self.pinned.clone();
         let known = match args {
-            [name, value, _local] => text_literal(name).zip(Some(text_literal(value))),
+            [name, value, _local] => {
+                let name = text_literal(name).or_else(|| pinned.as_deref().filter(|_| is_column(name, "name")));
+                name.zip(Some(text_literal(value)))
+            }
             _ => None,
         };
         match known {
@@ -216,15 +223,21 @@ impl Walk<'_> {
         self.is_catalog_only("set_config")
     }
 
-    /// `current_setting` is judged like SHOW when its argument is a literal; otherwise a rule has to name the function.
+    /// `current_setting` is judged like SHOW when its argument is a literal, and when the value is bound where it is a
+    /// parameter; otherwise a rule has to name the function.
     fn current_setting(&mut self, args: &[Node]) -> bool {
-        match args.split_first().map(|(name, _)| text_literal(name)) {
-            Some(Some(name)) => {
-                self.setting(name, None);
-                self.is_catalog_only("current_setting")
-            }
-            _ => false,
+        let Some(name) = args.first() else { return false };
+        if let Some(name) = text_literal(name) {
+            self.settings.push(crate::sql::Setting {
+                name: name.to_ascii_lowercase(),
+                value: None,
+            });
+        } else if let Some(parameter) = text_parameter(name) {
+            self.asks.push(parameter);
+        } else {
+            return false;
         }
+        self.is_catalog_only("current_setting")
     }
 
     /// A window, named or in place.
@@ -503,8 +516,29 @@ impl Walk<'_> {
     }
 }
 
+/// The number of a parameter, with or without a cast that leaves a text as it is.
+fn text_parameter(node: &Node) -> Option<u16> {
+    match &node.node {
+        Some(NodeEnum::ParamRef(nodes::ParamRef { number, location: _ })) => u16::try_from(*number).ok(),
+        Some(NodeEnum::TypeCast(cast)) => {
+            let of = cast.type_name.as_ref()?;
+            let names = strings(&of.names)?;
+            let text = matches!(names.as_slice(), ["text"] | ["pg_catalog", "text" | "varchar"]);
+            (text && of.typmods.is_empty() && of.array_bounds.is_empty())
+                .then(|| text_parameter(cast.arg.as_deref()?))?
+        }
+        _ => None,
+    }
+}
+
+/// True for a plain column of this name.
+fn is_column(node: &Node, name: &str) -> bool {
+    matches!(&node.node, Some(NodeEnum::ColumnRef(column))
+        if strings(&column.fields).is_some_and(|fields| fields == [name]))
+}
+
 /// The text of a string constant, with or without a cast.
-fn text_literal(node: &Node) -> Option<&str> {
+pub(super) fn text_literal(node: &Node) -> Option<&str> {
     match &node.node {
         Some(NodeEnum::AConst(nodes::AConst {
             isnull: false,

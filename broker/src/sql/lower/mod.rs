@@ -21,6 +21,7 @@ mod objects;
 mod rights;
 mod scope;
 mod select;
+mod sequences;
 mod session;
 mod statement;
 mod types;
@@ -129,6 +130,10 @@ struct Walk<'a> {
     children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// How many comparisons of names are left; none, and the statement is opaque.
     effort: usize,
+    /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
+    pinned: Option<String>,
+    /// Parameters that name settings.
+    asks: Vec<u16>,
 }
 
 impl<'a> Walk<'a> {
@@ -152,6 +157,8 @@ impl<'a> Walk<'a> {
             noise: attached::Noise::default(),
             children: None,
             effort,
+            pinned: None,
+            asks: Vec::new(),
         }
     }
 
@@ -173,6 +180,7 @@ impl<'a> Walk<'a> {
             touches,
             functions: self.functions.into_iter().collect(),
             settings: self.settings,
+            asks: self.asks,
             opaque: self.opaque,
             effect: self.effect,
             barrier: self.barrier,
@@ -245,12 +253,21 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
+    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    fn asks_anything(&mut self) {
+        if !std::mem::take(&mut self.asks).is_empty() {
+            self.calls("pg_catalog", "current_setting");
+        }
+    }
+
     /// Records a setting; a value of `None` is RESET, DEFAULT or a read.
     fn setting(&mut self, name: &str, value: Option<String>) {
-        self.settings.push(Setting {
-            name: name.to_ascii_lowercase(),
-            value,
-        });
+        let name = name.to_ascii_lowercase();
+        // SHOW and current_setting change nothing.
+        if name == "search_path" && (value.is_some() || self.class == Class::Set) {
+            self.barrier = Barrier::Schema;
+        }
+        self.settings.push(Setting { name, value });
     }
 }
 

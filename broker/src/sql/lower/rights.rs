@@ -1,13 +1,11 @@
 //! GRANT and REVOKE on relations, schemas, and the statements whose body is not SQL: CALL and DO.
 
 use super::Walk;
+use super::define::EVERYTHING;
 use super::names::option;
-use crate::sql::Class;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, GrantTargetType, Node, ObjectType, RoleSpecType};
-
-/// Stands for everything in a schema where a relation's name stands otherwise: a pattern covers it when it covers all.
-const EVERYTHING: &str = "*";
+use crate::sql::{Class, Kind};
 
 impl Walk<'_> {
     /// Only on relations named one by one; never on for others to hand on.
@@ -95,12 +93,7 @@ impl Walk<'_> {
         if !schema_elts.is_empty() {
             self.opaque("CREATE SCHEMA with what is to stand in it");
         }
-        self.touch_whole(Class::Create, schemaname, EVERYTHING);
-    }
-
-    /// DROP SCHEMA without CASCADE: it must be empty.
-    pub(super) fn drop_schema(&mut self, name: &str) {
-        self.touch_whole(Class::Drop, name, EVERYTHING);
+        self.touch_object(Class::Create, Kind::Schema, schemaname, EVERYTHING);
     }
 
     /// CALL: what the procedure does is not read. The scope names the class and the procedure.

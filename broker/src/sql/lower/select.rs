@@ -66,7 +66,10 @@ impl<'a> Walk<'a> {
             (Ok(SetOperation::SetopNone), None, None) if !values_lists.is_empty() => self.values(values_lists),
             (Ok(SetOperation::SetopNone), None, None) => {
                 self.sources(from_clause);
+                let pinned = self.pinned_setting(from_clause, where_clause.as_deref());
+                let outer = std::mem::replace(&mut self.pinned, pinned);
                 let output = self.targets(target_list);
+                self.pinned = outer;
                 self.condition(where_clause.as_deref());
                 self.group(group_clause, &output);
                 self.condition(having_clause.as_deref());

@@ -94,12 +94,20 @@ impl Walk<'_> {
             Ok(VariableSetKind::VarSetValue) => {
                 let values: Option<Vec<String>> = args.iter().map(constant).collect();
                 match values {
+                    Some(values) if name.eq_ignore_ascii_case("search_path") => {
+                        let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+                        self.setting(name, Some(quoted.join(", ")));
+                    }
                     Some(values) => self.setting(name, Some(values.join(", "))),
                     None => self.opaque("SET to something that is not a constant"),
                 }
             }
             Ok(VariableSetKind::VarSetDefault | VariableSetKind::VarReset) => self.setting(name, None),
-            Ok(VariableSetKind::VarResetAll) => self.setting("all", None),
+            Ok(VariableSetKind::VarResetAll) => {
+                self.setting("all", None);
+                // The search path may be another one again.
+                self.barrier = Barrier::Rollback;
+            }
             Ok(VariableSetKind::VarSetMulti) => match name.as_str() {
                 "TRANSACTION" => self.transaction_modes("", args),
                 "SESSION CHARACTERISTICS" => self.transaction_modes("default_", args),
@@ -172,6 +180,7 @@ impl Walk<'_> {
             Some(query) => self.wrapped(query),
             None => self.opaque("PREPARE of nothing"),
         }
+        self.asks_anything();
         self.class = Class::Prepare;
         self.names = Names::Prepare(name.clone());
     }
@@ -305,6 +314,11 @@ impl Walk<'_> {
         self.changes();
         self.touch_target(Class::Refresh, relation.as_ref(), false);
     }
+}
+
+/// A schema as the server puts it into the list: SET takes every value as one name.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A constant of a SET or of a transaction mode, as text.

@@ -162,7 +162,7 @@ fn settings(sql: &str) -> Vec<String> {
 #[test]
 fn settings_are_found_wherever_they_are_set() {
     assert_eq!(settings("SET LOCAL statement_timeout = '5s'"), ["statement_timeout=5s"]);
-    assert_eq!(settings("SET search_path = a, \"B\""), ["search_path=a, B"]);
+    assert_eq!(settings("SET search_path = a, \"B\""), ["search_path=\"a\", \"B\""]);
     assert_eq!(settings("RESET TimeZone"), ["timezone=-"]);
     assert_eq!(settings("RESET ALL"), ["all=-"]);
     assert_eq!(settings("SET ROLE postgres"), ["role=postgres"]);
@@ -189,7 +189,7 @@ fn settings_are_found_wherever_they_are_set() {
     assert_eq!(settings("SELECT set_config('jit', $1, false)"), ["jit=-"]);
     assert_eq!(settings("SELECT current_setting('jit')"), ["jit=-"]);
     assert_eq!(
-        beyond_safe("SELECT current_setting($1)"),
+        beyond_safe("SELECT current_setting($1 || '')"),
         ["pg_catalog.current_setting"]
     );
     is_opaque("SELECT set_config('role', $1, false)", "not literals");
@@ -197,4 +197,81 @@ fn settings_are_found_wherever_they_are_set() {
     is_opaque("SELECT set_config('timezone'::varchar(4), 'x', false)", "not literals");
     is_opaque("SET TRANSACTION SNAPSHOT '1-1'", "snapshot");
     is_opaque("SET x FROM CURRENT", "unknown kind");
+}
+
+#[test]
+fn a_sequence_that_a_constant_names_is_touched() {
+    for (sql, expected) in [
+        ("SELECT nextval('orders_id_seq')", "update public.orders_id_seq(*)"),
+        (
+            "SELECT pg_catalog.setval('public.orders_id_seq'::regclass, 1, false)",
+            "update public.orders_id_seq(*)",
+        ),
+        ("SELECT currval('\"orders_id_seq\"')", "select public.orders_id_seq(*)"),
+        (
+            "SELECT setval(pg_get_serial_sequence('\"orders\"','id'), 1)",
+            "update public.orders(*)",
+        ),
+    ] {
+        let statement = one(sql);
+        assert_eq!(touches(&statement), expected, "{sql}");
+        assert!(
+            statement.functions.iter().all(|function| function.name != "setval"),
+            "{sql}"
+        );
+    }
+    for sql in [
+        "SELECT nextval(note) FROM orders",
+        "SELECT nextval('16384')",
+        "SELECT nextval('nothing')",
+        "SELECT nextval($1)",
+    ] {
+        assert!(
+            one(sql).functions.iter().any(|function| function.name == "nextval"),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
+fn a_parameter_that_names_a_setting_is_judged_when_it_is_bound() {
+    let statement = one("SELECT 1 WHERE current_setting($1::varchar) <> $2");
+    assert_eq!(
+        (statement.asks.as_slice(), statement.functions.len()),
+        ([1].as_slice(), 0)
+    );
+    for sql in [
+        "PREPARE p AS SELECT current_setting($1)",
+        "CREATE FUNCTION f(text) RETURNS text RETURN current_setting($1)",
+        "SELECT current_setting($1 || 'x')",
+        "SELECT current_setting($1::name)",
+    ] {
+        let statement = one(sql);
+        assert!(
+            statement
+                .functions
+                .iter()
+                .any(|function| function.name == "current_setting"),
+            "{sql}"
+        );
+        assert!(statement.asks.is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn a_query_on_pg_settings_can_pin_the_name_of_a_setting() {
+    assert_eq!(
+        settings("SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'row_security'"),
+        ["row_security=off"]
+    );
+    for sql in [
+        "SELECT set_config(name, 'off', false) FROM pg_settings",
+        "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name <> 'jit'",
+        "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'jit' OR true",
+        "SELECT set_config(name, 'off', false) FROM pg_settings AS s(x, name) WHERE name = 'jit'",
+        "SELECT set_config(name, 'off', false) FROM customers WHERE name = 'jit'",
+        "SELECT (SELECT set_config(name, 'off', false) FROM customers c) FROM pg_settings WHERE name = 'jit'",
+    ] {
+        is_opaque(sql, "set_config with arguments");
+    }
 }

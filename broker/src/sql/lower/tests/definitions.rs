@@ -91,15 +91,11 @@ fn what_is_not_enforced_yet_is_opaque() {
         ("SELECT * FROM pg_temp_3.t", "temporary"),
         ("DROP TABLE pg_temp_3.t", "temporary"),
         ("SELECT pg_temp.f()", "temporary"),
-        ("ALTER TABLE orders DISABLE ROW LEVEL SECURITY", "RowSecurity"),
-        ("ALTER TABLE orders DISABLE TRIGGER ALL", "TrigAll"),
         ("CREATE TABLE a (b nothing)", "type"),
         ("CREATE TABLE a (b int REFERENCES nothing)", "does not exist"),
-        ("DROP FUNCTION get_ssn", "not enforced yet"),
-        ("DROP TYPE ssnbox CASCADE", "not enforced yet"),
         ("CREATE SCHEMA s AUTHORIZATION x", "AUTHORIZATION"),
         ("CREATE SCHEMA s CREATE TABLE t (a int)", "what is to stand"),
-        ("DROP SCHEMA s CASCADE", "not enforced yet"),
+        ("DROP TYPE ssnbox CASCADE", "CASCADE"),
         ("VACUUM", "every table"),
         ("REINDEX DATABASE tpl", "more than one"),
         ("GRANT SELECT ON orders TO x WITH GRANT OPTION", "GRANT OPTION"),
@@ -135,7 +131,7 @@ fn rights_schemas_and_bodies_that_are_not_read_are_judged_by_their_own_classes()
         "grant public.orders_id_seq(*)",
     );
     sees("CREATE SCHEMA IF NOT EXISTS s", "create s.*(*)");
-    sees("DROP SCHEMA s, t", "drop s.*(*), drop t.*(*)");
+    sees("DROP SCHEMA audit", "drop audit.*(*)");
     let call = one("CALL get_ssn((SELECT id FROM orders))");
     assert_eq!((call.class, call.barrier), (Class::Call, Barrier::Schema));
     assert_eq!(touches(&call), "select public.orders(id)");
@@ -213,5 +209,166 @@ fn a_server_of_another_age_is_not_guessed_at() {
         let mut snapshot = sample::fixture();
         snapshot.server_version = version;
         assert_eq!(one_with("SELECT 1", &snapshot).opaque.is_empty(), known, "{version}");
+    }
+}
+
+#[test]
+fn other_kinds_are_touched_as_what_they_are() {
+    let sees = |sql: &str, expected: &str| {
+        let statement = one(sql);
+        assert_eq!(statement.opaque, Vec::<String>::new(), "{sql}");
+        let mut touched: Vec<String> = statement
+            .touches
+            .iter()
+            .map(|touch| format!("{} {} {}.{}", touch.class, touch.kind, touch.schema, touch.name))
+            .collect();
+        touched.extend(
+            statement
+                .functions
+                .iter()
+                .map(|function| format!("call {}.{}", function.schema, function.name)),
+        );
+        touched.sort();
+        let mut expected: Vec<&str> = expected.split(", ").collect();
+        expected.sort_unstable();
+        assert_eq!(touched, expected, "{sql}");
+        assert_eq!(
+            statement.barrier == Barrier::Schema,
+            statement.class != Class::Comment,
+            "{sql}"
+        );
+    };
+    for (sql, expected) in [
+        (
+            "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "create function public.f",
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION get_ssn(int) RETURNS text LANGUAGE sql AS ''",
+            "create function public.get_ssn, alter function public.get_ssn",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS ''",
+            "create definer-function public.f",
+        ),
+        (
+            "ALTER FUNCTION get_ssn(int) SECURITY DEFINER",
+            "alter definer-function public.get_ssn",
+        ),
+        (
+            "CREATE FUNCTION f(i int) RETURNS text RETURN (SELECT token FROM secrets WHERE id = i)",
+            "create function public.f, select relation public.secrets",
+        ),
+        (
+            "CREATE PROCEDURE p(i int) LANGUAGE sql BEGIN ATOMIC DELETE FROM secrets WHERE id = i; END",
+            "create function public.p, select relation public.secrets, delete relation public.secrets",
+        ),
+        ("DROP FUNCTION get_ssn", "drop function public.get_ssn"),
+        ("DROP FUNCTION audit.nothing(int)", "drop function audit.nothing"),
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION trg_copy()",
+            "create trigger public.orders, call public.trg_copy",
+        ),
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW WHEN (new.note = '') EXECUTE FUNCTION trg_copy()",
+            "select relation public.orders, create trigger public.orders, call public.trg_copy",
+        ),
+        ("DROP TRIGGER t ON orders", "drop trigger public.orders"),
+        (
+            "ALTER TABLE orders DISABLE TRIGGER ALL",
+            "alter relation public.orders, alter trigger public.orders",
+        ),
+        (
+            "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
+            "alter relation public.orders, alter policy public.orders",
+        ),
+        (
+            "CREATE POLICY p ON orders USING (note = '')",
+            "select relation public.orders, create policy public.orders",
+        ),
+        (
+            "ALTER TABLE orders OWNER TO x",
+            "alter relation public.orders, grant relation public.orders",
+        ),
+        (
+            "ALTER FUNCTION get_ssn(int) OWNER TO x",
+            "alter function public.get_ssn, grant function public.get_ssn",
+        ),
+        ("CREATE TYPE mood AS ENUM ('good')", "create type public.mood"),
+        ("CREATE TYPE pair AS (a int, b text)", "create type public.pair"),
+        (
+            "ALTER TYPE ssnbox RENAME TO box2",
+            "alter type public.box2, alter type public.ssnbox",
+        ),
+        ("DROP TYPE ssnbox", "drop type public.ssnbox"),
+        (
+            "CREATE DOMAIN d AS text CHECK (get_ssn(1) <> value)",
+            "create domain public.d, call public.get_ssn",
+        ),
+        (
+            "CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public",
+            "create extension public.hstore",
+        ),
+        ("DROP EXTENSION hstore", "drop extension *.hstore"),
+        ("CREATE SEQUENCE s", "create sequence public.s"),
+        (
+            "ALTER SEQUENCE orders_id_seq RESTART",
+            "alter sequence public.orders_id_seq",
+        ),
+        (
+            "CREATE PUBLICATION p FOR TABLE secrets",
+            "select relation public.secrets, create publication public.secrets",
+        ),
+        ("CREATE PUBLICATION p FOR ALL TABLES", "create publication *.*"),
+        (
+            "CREATE AGGREGATE a(text) (SFUNC = get_ssn, STYPE = text)",
+            "create function public.a, call public.get_ssn",
+        ),
+        (
+            "COMMENT ON FUNCTION get_ssn(int) IS 'x'",
+            "comment function public.get_ssn",
+        ),
+        ("COMMENT ON SCHEMA public IS 'x'", "comment schema public.*"),
+        ("DROP SCHEMA audit", "drop schema audit.*"),
+    ] {
+        sees(sql, expected);
+    }
+}
+
+#[test]
+fn forbidden_kinds_stay_opaque() {
+    for sql in [
+        "CREATE ROLE x",
+        "ALTER ROLE x SUPERUSER",
+        "DROP ROLE x",
+        "CREATE DATABASE x",
+        "DROP DATABASE x",
+        "ALTER DATABASE x SET work_mem = 1",
+        "CREATE TABLESPACE x LOCATION '/x'",
+        "CREATE SERVER x FOREIGN DATA WRAPPER y",
+        "CREATE FOREIGN DATA WRAPPER x",
+        "CREATE USER MAPPING FOR x SERVER y",
+        "CREATE SUBSCRIPTION x CONNECTION '' PUBLICATION y",
+        "CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION trg_copy()",
+        "CREATE ACCESS METHOD x TYPE TABLE HANDLER y",
+        "CREATE RULE r AS ON SELECT TO orders DO INSTEAD SELECT * FROM secrets",
+        "CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION x(internal))",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'x'",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpython3u AS 'x'",
+        "CREATE FUNCTION f() RETURNS int LEAKPROOF LANGUAGE sql AS 'x'",
+        "CREATE TYPE t",
+        "CREATE TYPE t (INPUT = a, OUTPUT = b)",
+        "CREATE CAST (int AS ssnbox) WITHOUT FUNCTION",
+        "CREATE EXTENSION x CASCADE",
+        "DROP SCHEMA audit CASCADE",
+        "DROP OWNED BY x",
+        "REASSIGN OWNED BY x TO y",
+        "COMMENT ON ROLE x IS ''",
+        "COMMENT ON DATABASE x IS ''",
+        "ALTER SCHEMA audit RENAME TO x",
+        "ALTER SYSTEM SET work_mem = 1",
+    ] {
+        let statement = one(sql);
+        assert!(!statement.opaque.is_empty(), "{sql}: {}", touches(&statement));
     }
 }
