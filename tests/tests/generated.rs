@@ -28,10 +28,16 @@ const PROSE: &[&str] = &[
 
 /// Literals of the broker that look like codes and are none: YAML keys, statement classes, names of records, headers.
 const NO_CODES: &[&str] = &[
+    "access-method",
+    "advisory-lock",
     "always-mask",
+    "backend-control",
     "broker-started",
     "copy-in",
     "copy-out",
+    "definer-function",
+    "event-trigger",
+    "foreign-data-wrapper",
     "github-actions",
     "grant-minted",
     "hoop-db",
@@ -39,6 +45,7 @@ const NO_CODES: &[&str] = &[
     "idempotency-key",
     "idle-timeout",
     "kebab-case",
+    "large-object",
     "ledger-chain",
     "ledger-sync",
     "lock-timeout",
@@ -55,6 +62,7 @@ const NO_CODES: &[&str] = &[
     "pull-requests",
     "read-only",
     "reader-worker",
+    "reads-by-name",
     "repository-id",
     "required-claims",
     "reusable-workflow",
@@ -63,7 +71,9 @@ const NO_CODES: &[&str] = &[
     "session-opened",
     "start-up",
     "statement-timeout",
+    "text-search",
     "two-phase",
+    "user-mapping",
     "verify-full",
     "x-request-id",
 ];

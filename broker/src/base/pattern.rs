@@ -1,11 +1,13 @@
 //! Globs: `*` stays inside one segment, `**` crosses the separator. Nothing else is special, and nothing else is accepted.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A compiled glob over text whose segments are split by one separator (`/` for refs and paths, `.` for relations).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
-    text: String,
+    /// Shared: a preset's patterns stand in every scope that names it.
+    text: Arc<str>,
     separator: char,
 }
 
@@ -37,7 +39,7 @@ impl Pattern {
             return Err(NotAPattern::Regex);
         }
         Ok(Self {
-            text: text.to_owned(),
+            text: text.into(),
             separator,
         })
     }
@@ -46,7 +48,7 @@ impl Pattern {
     /// control character, so that `acme/*` does not cover `acme/` or `acme/..`.
     pub fn matches(&self, name: &str) -> bool {
         if self.is_literal() {
-            return self.text == name;
+            return *self.text == *name;
         }
         if name.chars().any(char::is_control) {
             return false;

@@ -5,7 +5,7 @@ pub mod load;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::sql::quote::identifier;
 use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
-pub use load::{Part, query, read_system, read_user};
+pub use load::{Part, plain, query, read_system, read_user};
 
 /// How often a database with open sessions is looked at for schema changes made by others.
 pub const POLL: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ type Seen = (String, Option<Arc<str>>);
 pub struct Catalog {
     target: Arc<Target>,
     current: watch::Sender<Option<Arc<Snapshot>>>,
+    /// When the reading of the newest snapshot began: one that began earlier may lack what a commit in between made.
+    newest: Mutex<Option<Instant>>,
     /// Held while loading, so that a burst of first sessions loads once.
     loading: tokio::sync::Mutex<()>,
 }
@@ -70,8 +72,15 @@ impl Catalogs {
     }
 
     /// Makes a snapshot that a session read after a committed change the shared one.
-    pub fn publish(&self, target: &Arc<Target>, snapshot: Arc<Snapshot>) {
-        self.catalog(target).current.send_if_modified(|current| {
+    /// `began` is when its reading began.
+    pub fn publish(&self, target: &Arc<Target>, snapshot: Arc<Snapshot>, began: Instant) {
+        let catalog = self.catalog(target);
+        let mut newest = catalog.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.is_some_and(|newest| newest > began) {
+            return;
+        }
+        *newest = Some(began);
+        catalog.current.send_if_modified(|current| {
             let changed = current.as_ref().is_none_or(|old| old.version != snapshot.version);
             if changed {
                 *current = Some(snapshot);
@@ -98,8 +107,9 @@ impl Catalogs {
                     continue;
                 }
                 let known = catalog.current.borrow().clone();
+                let began = Instant::now();
                 match self.load(&catalog.target, known).await {
-                    Ok(snapshot) => self.publish(&catalog.target, snapshot),
+                    Ok(snapshot) => self.publish(&catalog.target, snapshot, began),
                     Err(fault) => tracing::warn!(error = %fault, "schema snapshot not refreshed"),
                 }
             }
@@ -114,6 +124,7 @@ impl Catalogs {
                 Arc::new(Catalog {
                     target: target.clone(),
                     current: watch::Sender::new(None),
+                    newest: Mutex::default(),
                     loading: tokio::sync::Mutex::new(()),
                 })
             })

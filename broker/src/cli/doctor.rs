@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use jiff::Timestamp;
 
 use super::out::{Out, Tone};
+use crate::base::clock::Clock;
 use crate::survey::{self, Exposure, Login};
 use crate::upstream::Target;
 use crate::upstream::control::Controls;
@@ -28,7 +28,7 @@ pub struct LookArgs {
 
 impl LookArgs {
     fn targets(&self) -> Result<Vec<Arc<Target>>> {
-        let settings = crate::server::Settings::load(&self.operator, Timestamp::now())?;
+        let settings = crate::server::Settings::load(&self.operator, Clock::system().now())?;
         let mut targets = crate::server::targets(&settings)?;
         if let Some(name) = &self.database {
             let target = targets.remove(name);

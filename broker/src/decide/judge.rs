@@ -24,6 +24,10 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             foreign: statement.functions.iter().any(|function| !is_safe(function)),
             asks: statement.asks.clone().into(),
             rules: rules.into(),
+            defines: match owner {
+                Some(_) => defines(statement),
+                None => Arc::default(),
+            },
             owner,
         }),
         Err(denial) => Decision::Deny(*denial),
@@ -225,6 +229,14 @@ fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<D
         common = Some(left);
     }
     Ok(common.and_then(|owners| owners.into_iter().next()))
+}
+
+/// What the statement makes or changes as its owner.
+fn defines(statement: &Statement) -> Arc<[(String, String)]> {
+    let touches = statement.touches.iter().filter(|touch| words::needs_owner(touch.class));
+    touches
+        .map(|touch| (touch.schema.clone(), touch.name.clone()))
+        .collect()
 }
 
 /// The owners under which `rules` cover a touch.

@@ -73,6 +73,8 @@ pub struct Permit {
     pub(in crate::decide) rules: Arc<[Origin]>,
     /// The owner it runs as, where it is DDL of a rule with `as:`.
     pub(in crate::decide) owner: Option<Arc<str>>,
+    /// The relations it makes or changes as that owner, by schema and name.
+    pub(in crate::decide) defines: Arc<[(String, String)]>,
 }
 
 impl Permit {
@@ -99,6 +101,11 @@ impl Permit {
     /// The owner it runs as; `None` for everything that is not DDL of a rule with `as:`.
     pub fn owner(&self) -> Option<&Arc<str>> {
         self.owner.as_ref()
+    }
+
+    /// The relations it makes or changes as its owner, by schema and name.
+    pub fn defines(&self) -> &Arc<[(String, String)]> {
+        &self.defines
     }
 
     /// Whether it calls functions, operators, casts or types beyond PostgreSQL's safe ones: code that could have changed

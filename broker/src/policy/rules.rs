@@ -145,6 +145,12 @@ impl RawRule {
                 "name statements or functions",
             );
         }
+        rule.check_pair(&fields, report);
+        Some(rule)
+    }
+
+    /// Tables and statements need each other.
+    fn check_pair(&self, fields: &Fields<'_>, report: &mut Report) {
         if fields.value("tables").is_some() && fields.value("statements").is_none() {
             let message = "`tables` without `statements`";
             report.error(
@@ -155,7 +161,7 @@ impl RawRule {
             );
         }
         if fields.value("tables").is_none()
-            && let Some((class, span)) = rule.classes.iter().find(|(class, _)| words::needs_tables(*class))
+            && let Some((class, span)) = self.classes.iter().find(|(class, _)| words::needs_tables(*class))
         {
             let message = format!("`{class}` without `tables`");
             report.error(
@@ -165,7 +171,6 @@ impl RawRule {
                 "say on which tables: tables: [app.orders]",
             );
         }
-        Some(rule)
     }
 
     /// The rules as they are judged: those of the preset, or the one that is written.

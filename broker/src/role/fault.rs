@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tokio_postgres::error::SqlState;
+
 use crate::base::fault::{Fault, Kind};
 use crate::upstream::UpstreamFault;
 
@@ -50,11 +52,18 @@ impl RoleFault {
         }
     }
 
-    /// The SQLSTATE behind it.
-    pub fn sqlstate(&self) -> Option<&str> {
+    /// True where the next try may find it otherwise: a role that another broker swept, a row of the catalog that somebody
+    /// changed at the same moment.
+    pub fn may_pass(&self) -> bool {
+        let passing = [
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::INTERNAL_ERROR,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ];
         match self {
-            Self::Failed { sqlstate, .. } => sqlstate.as_deref(),
-            Self::Upstream(_) | Self::Lacks { .. } | Self::NoRandomness => None,
+            Self::Failed { sqlstate, .. } => passing.iter().any(|state| sqlstate.as_deref() == Some(state.code())),
+            Self::Upstream(_) | Self::Lacks { .. } | Self::NoRandomness => false,
         }
     }
 }

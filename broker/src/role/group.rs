@@ -115,23 +115,20 @@ pub async fn sync(
     ensure(transaction, role, about)
         .await
         .map_err(failed("the role of a scope"))?;
-    let text: String = transaction
-        .query_one(query(Part::User), &[])
+    // One statement, and so one moment: a table that appears between two readings would look like a right too many.
+    let both = format!("SELECT ({}), ({})", query(Part::User), include_str!("rights.sql"));
+    let row = transaction
+        .query_one(&both, &[&role])
         .await
-        .map_err(failed("the schema"))?
-        .get(0);
+        .map_err(failed("the schema and the rights of a scope's role"))?;
+    let (schema, text): (String, String) = (row.get(0), row.get(1));
     let malformed = |cause: String| RoleFault::Failed {
         database: database.to_owned(),
         doing: "the schema",
         cause,
         sqlstate: None,
     };
-    let snapshot = read_user(&Snapshot::default(), &text).map_err(malformed)?;
-    let text: String = transaction
-        .query_one(include_str!("rights.sql"), &[&role])
-        .await
-        .map_err(failed("the rights of a scope's role"))?
-        .get(0);
+    let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     let (synced, statements) = difference(scope, &snapshot, &document, role);
     if !statements.is_empty() {

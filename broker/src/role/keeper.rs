@@ -154,7 +154,7 @@ impl Database {
             match self.drop(&name).await {
                 Ok(true) => tracing::info!(database = %self.target.name, role = %name, "a left-over login was dropped"),
                 Ok(false) => {
-                    tracing::error!(database = %self.target.name, role = %name, "a left-over login has sessions that do not end")
+                    tracing::error!(database = %self.target.name, role = %name, "a left-over login has sessions that do not end");
                 }
                 Err(fault) => {
                     // Another broker may be at the same one, or have made it with a login we have no say over.

@@ -228,7 +228,7 @@ impl Database {
             fitted = self.fit_once(bearer, group, &spare).await;
             match &fitted {
                 // The role is gone, or somebody changed the same row of the catalog at the same time.
-                Err(fault) if matches!(fault.sqlstate(), Some("42704" | "XX000" | "40001" | "40P01")) => {
+                Err(fault) if fault.may_pass() => {
                     if let Some(group) = self.state().groups.get_mut(group) {
                         group.compared = None;
                     }

@@ -81,16 +81,9 @@ impl<C> Session<C> {
         if taking_data && !self.skipping && !matches!(head.tag, b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Protocol(WireFault::Unexpected(char::from(head.tag))));
         }
-        if self.hat_holds(head.tag) {
-            self.wait_for_view();
-            return Ok(Taken::NotYet);
-        }
         let judged_later = matches!(head.tag, b'Q' | b'P' | b'E' | b'F');
-        if judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind() {
-            self.wait_for_view();
-            return Ok(Taken::NotYet);
-        }
-        if head.tag == b'E' && !self.skipping && self.execute_wants_owner(head) {
+        let behind = judged_later && !self.skipping && !self.wardrobe.is_ready() && self.view_is_behind();
+        if behind || self.hat_holds(head.tag) {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
@@ -365,8 +358,7 @@ impl<C> Session<C> {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
-                self.wardrobe.use_hat();
-                self.wardrobe.executed = true;
+                self.wardrobe.executes();
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -545,29 +537,6 @@ impl<C> Session<C> {
             Some(permit) => self.link.send(permit, message),
             None => self.link.send_own(message),
         }
-    }
-
-    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
-    pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
-                Expect::CloseStatement(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.prepared.get(name).cloned()
-    }
-
-    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
-        for expect in self.pending.iter().rev() {
-            match expect {
-                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
-                Expect::ClosePortal(closed) if closed == name => return None,
-                _ => {}
-            }
-        }
-        self.portals.get(name).cloned()
     }
 }
 

@@ -206,7 +206,14 @@ impl<C> Session<C> {
             }) => self.watch(permit),
             _ => Watch::NOTHING,
         };
-        Ok(self.may_run_alone(watch))
+        if !self.may_run_alone(watch) {
+            return Ok(false);
+        }
+        if self.execute_wants_owner(head) {
+            self.wait_for_view();
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// True for what may reach a statement that runs alone: its COPY data, and the Sync that the server ignores then.

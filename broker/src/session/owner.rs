@@ -18,7 +18,7 @@ use super::{End, Session};
 use crate::decide::rights::{self, Object, Surroundings};
 use crate::decide::{Decision, Permit};
 use crate::sql::quote::{identifier, literal};
-use crate::sql::{Class, Snapshot};
+use crate::sql::{Class, Relation, Snapshot};
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head};
 use crate::wire::{backend, frontend};
@@ -38,6 +38,8 @@ pub struct Wardrobe {
 #[derive(Debug)]
 struct Hat {
     owner: Arc<str>,
+    /// What the statement makes or changes.
+    defines: Arc<[(String, String)]>,
     way: Way,
     /// The statement was sent.
     used: bool,
@@ -46,6 +48,7 @@ struct Hat {
 #[derive(Debug)]
 struct Wanted {
     owner: Arc<str>,
+    defines: Arc<[(String, String)]>,
     way: Way,
     /// The portal that is about to run, in the extended protocol.
     portal: Option<(String, Rc<Prepared>)>,
@@ -81,6 +84,12 @@ impl Wardrobe {
         }
     }
 
+    /// An Execute is about to be sent.
+    pub fn executes(&mut self) {
+        self.use_hat();
+        self.executed = true;
+    }
+
     /// A statement failed: what happened inside the transaction is undone with it.
     pub fn failed(&mut self) {
         self.hat.take_if(|hat| hat.way == Way::Inside);
@@ -112,8 +121,8 @@ impl<C> Session<C> {
         let Some((portal, prepared)) = self.portal_at(head) else {
             return false;
         };
-        // One that must be read again elsewhere comes back here.
         let Some(judged) = self.current(&prepared) else {
+            // It is being read elsewhere, and comes here again.
             return false;
         };
         let decision = judged.statements.first().map(|statement| &statement.decision);
@@ -132,7 +141,7 @@ impl<C> Session<C> {
 
     /// True when the next statement of a script has to wait for its owner.
     pub(super) fn step_wants_owner(&mut self, text: &str, alone: bool) -> bool {
-        let Some(judged) = self.judge(text) else {
+        let Some(judged) = self.judge_all(text) else {
             return false;
         };
         let decision = judged.statements.first().map(|statement| &statement.decision);
@@ -148,7 +157,7 @@ impl<C> Session<C> {
 
     /// True when the statement is to be sent by itself rather than in an implicit transaction of ours.
     pub(super) fn goes_alone(&mut self, text: &str) -> bool {
-        let Some(judged) = self.judge(text) else {
+        let Some(judged) = self.judge_all(text) else {
             return false;
         };
         let decision = judged.statements.first().map(|statement| &statement.decision);
@@ -170,6 +179,7 @@ impl<C> Session<C> {
         let alone = way == Way::Outside && self.transaction == b'I' && !self.wardrobe.executed;
         self.wardrobe.wanted = Some(Wanted {
             owner: owner.clone(),
+            defines: permit.defines().clone(),
             way: if alone { Way::Outside } else { Way::Inside },
             portal,
         });
@@ -184,21 +194,17 @@ impl<C> Session<C> {
             return Ok(());
         }
         let before = self.view.shared();
-        let owner = self
-            .wardrobe
-            .hat
-            .as_ref()
-            .filter(|hat| hat.used)
-            .map(|hat| hat.owner.clone());
-        if owner.is_some() {
+        let worn = self.wardrobe.hat.as_ref().filter(|hat| hat.used);
+        let worn = worn.map(|hat| (hat.owner.clone(), hat.defines.clone()));
+        if worn.is_some() {
             if self.own_run(&[self.own_role()]).await?.is_none() {
                 return Ok(());
             }
             self.wardrobe.hat = None;
         }
         self.refresh_view().await?;
-        if let (Some(owner), false) = (owner, self.server_skips) {
-            self.share_new(&owner, &before).await?;
+        if let (Some((owner, defines)), false) = (worn, self.server_skips) {
+            self.share_new(&owner, &defines, &before).await?;
         }
         match wanted {
             Some(wanted) if !self.server_skips => self.become_owner(wanted).await,
@@ -270,6 +276,7 @@ impl<C> Session<C> {
         let inside = self.pipeline || self.transaction != b'I';
         self.wardrobe.hat = Some(Hat {
             owner: wanted.owner,
+            defines: wanted.defines,
             way: if inside { wanted.way } else { Way::Outside },
             used: false,
         });
@@ -314,7 +321,7 @@ impl<C> Session<C> {
     }
 
     /// Gives the scope's role its rights on what the owner's statement made or changed.
-    async fn share_new(&mut self, owner: &str, before: &Snapshot) -> Result<(), End> {
+    async fn share_new(&mut self, owner: &str, defines: &[(String, String)], before: &Snapshot) -> Result<(), End> {
         let Some(role) = self.link.target.role().cloned() else {
             return Ok(());
         };
@@ -322,11 +329,11 @@ impl<C> Session<C> {
         if after.version == before.version {
             return Ok(());
         }
-        let changed = changed(before, &after);
+        let changed = changed(before, &after, defines);
         if changed.is_empty() {
             return Ok(());
         }
-        // Others may have made tables meanwhile, which are not this owner's to share.
+        // A statement may name relations that are another owner's to share.
         let oids: Vec<String> = changed.iter().map(|relation| relation.oid.to_string()).collect();
         let asked = format!(
             "SELECT pg_catalog.json_agg(c.oid::pg_catalog.int8)::pg_catalog.text FROM pg_catalog.pg_class c \
@@ -349,9 +356,15 @@ impl<C> Session<C> {
         let all = rights::compile(&self.grant.scope, &after, &Surroundings::default());
         let new = all.iter().filter(|right| match &right.object {
             Object::Table { schema, name } | Object::Sequence { schema, name } => {
-                names.contains(&(schema.as_str(), name.as_str()))
+                let known = before.relation(schema, name).map(|known| known.oid);
+                let now = after.relation(schema, name).map(|now| now.oid);
+                names.contains(&(schema.as_str(), name.as_str())) && known != now
             }
-            Object::Column { schema, table, .. } => names.contains(&(schema.as_str(), table.as_str())),
+            Object::Column { schema, table, name } => {
+                let known = before.relation(schema, table);
+                names.contains(&(schema.as_str(), table.as_str()))
+                    && known.is_none_or(|known| !known.columns.contains(name))
+            }
             Object::Schema(_) | Object::Routine(_) => false,
         });
         let grants = rights::grants(new, &role);
@@ -365,13 +378,19 @@ impl<C> Session<C> {
     }
 }
 
-/// The relations that are not in `before` as they are now.
-fn changed<'s>(before: &Snapshot, after: &'s Snapshot) -> Vec<&'s crate::sql::Relation> {
+/// The relations that `defines` names, or that belong to one it names, and that are not in `before` as they are now.
+/// What others made meanwhile is theirs to share: two who change the rights of one table at once get in each other's way.
+fn changed<'s>(before: &Snapshot, after: &'s Snapshot, defines: &[(String, String)]) -> Vec<&'s Relation> {
+    let named = |schema: &str, name: &str| defines.iter().any(|(of, it)| of == schema && it == name);
     after
         .relations
         .iter()
         .filter(|(schema, _)| !rights::is_system(schema))
         .flat_map(|(_, relations)| relations.values())
+        .filter(|relation| {
+            let owner = relation.owner_table.as_ref();
+            named(&relation.schema, &relation.name) || owner.is_some_and(|(schema, name)| named(schema, name))
+        })
         .filter(|relation| {
             before
                 .relation(&relation.schema, &relation.name)

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Session;
 use super::prepared::Prepared;
 use crate::wire::answer::Complaint;
 
@@ -76,5 +77,30 @@ impl Run {
             makes: self.makes.take(),
             copy: self.copy.take(),
         }
+    }
+}
+
+impl<C> Session<C> {
+    /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
+    pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
+                Expect::CloseStatement(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.prepared.get(name).cloned()
+    }
+
+    pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Bind { portal, prepared } if portal == name => return Some(prepared.clone()),
+                Expect::ClosePortal(closed) if closed == name => return None,
+                _ => {}
+            }
+        }
+        self.portals.get(name).cloned()
     }
 }

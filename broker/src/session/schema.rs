@@ -1,6 +1,7 @@
 //! The schema as this session sees it: the shared snapshot, or its own while it has uncommitted changes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,6 +151,7 @@ impl<C> Session<C> {
         if !self.view.behind {
             return self.check_ground().await;
         }
+        let began = Instant::now();
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
             Err(error) => return self.not_read(&error),
@@ -165,7 +167,7 @@ impl<C> Session<C> {
         if self.transaction == b'I' && !self.pipeline && shared.search_path == self.view.path {
             // Committed: everybody sees it, but for temporary relations.
             self.view.private = false;
-            self.core.house.catalogs.publish(&self.link.target, shared);
+            self.core.house.catalogs.publish(&self.link.target, shared, began);
             self.core.house.roles.moved(&self.link.target.name);
         }
         self.check_ground().await
@@ -184,7 +186,7 @@ impl<C> Session<C> {
         let (path, strings, encoding, rows, read_only): Ground =
             serde_json::from_str(&text).map_err(|_| End::UpstreamGone)?;
         let reads = self.grant.scope.limits.read_only.is_some();
-        let path: Vec<String> = path.into_iter().map(catalog::load::plain).collect();
+        let path: Vec<String> = path.into_iter().map(catalog::plain).collect();
         let changed = [
             ("search_path", path != self.view.snapshot.search_path),
             ("standard_conforming_strings", strings != "on"),

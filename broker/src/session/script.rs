@@ -102,8 +102,8 @@ impl<C> Session<C> {
             return Ok(true);
         };
         let statement = text.get(span).unwrap_or_default();
-        let read = self.judge_all(statement).is_some() && (!self.is_single() || self.judge_all(&text).is_some());
-        if !read {
+        if self.judge_all(statement).is_none() || (self.is_single() && self.judge_all(&text).is_none()) {
+            // It is being read elsewhere.
             return Ok(false);
         }
         let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
@@ -115,8 +115,7 @@ impl<C> Session<C> {
             return Ok(false);
         }
         if alone {
-            self.send_alone(&text, number);
-            return Ok(true);
+            return Ok(self.send_alone(&text, number));
         }
         self.send_step(statement, number)
     }
@@ -167,8 +166,7 @@ impl<C> Session<C> {
         };
         let run = self.begin(&permit, number, Some(text), statement);
         self.note_sent(&permit);
-        self.wardrobe.use_hat();
-        self.wardrobe.executed = true;
+        self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", text);
         frontend::put_bind(&mut out, "", "");
@@ -190,17 +188,16 @@ impl<C> Session<C> {
         Ok(true)
     }
 
-    /// The one statement of a Query, as the Query it came as.
-    fn send_alone(&mut self, text: &str, number: u64) {
-        // `step_script` has had it read.
-        let Some(judged) = self.judge(text) else {
-            return;
+    /// Sends the one statement of a Query as the Query it came as. False when it must be read elsewhere first.
+    fn send_alone(&mut self, text: &str, number: u64) -> bool {
+        let Some(judged) = self.judge_all(text) else {
+            return false;
         };
         if let Some(script) = &mut self.script {
             script.spans.pop_front();
         }
         let [statement] = judged.statements.as_slice() else {
-            return;
+            return true;
         };
         match self.allowed(statement) {
             Ok(permit) => {
@@ -222,6 +219,7 @@ impl<C> Session<C> {
                 self.refuse_query("", refused.complaint, Vec::new());
             }
         }
+        true
     }
 
     fn refuse_step(&mut self, complaint: crate::wire::answer::Complaint) {

@@ -243,6 +243,8 @@ impl<C> Session<C> {
                 _ => {}
             }
         }
+        // The end of a COPY that has just been answered: whoever waits for all answers would wait for it for ever.
+        self.drop_copy_ends();
         self.transaction = status;
         self.wardrobe.executed = self.pending.iter().any(|expect| matches!(expect, Expect::Execute(_)));
         self.block_ends &= !self.pending.is_empty();

@@ -97,37 +97,34 @@ pub fn names(text: &str, separator: char) -> Option<Vec<String>> {
         return Some(names);
     }
     loop {
-        let name = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let mut name = String::new();
-                let mut letters = quoted.char_indices();
-                loop {
-                    let (at, letter) = letters.next()?;
-                    if letter != '"' {
-                        name.push(letter);
-                        continue;
-                    }
-                    rest = quoted.get(at + 1..)?;
-                    match rest.strip_prefix('"') {
-                        Some(_) => {
-                            letters.next();
-                            name.push('"');
-                        }
-                        None => break,
-                    }
+        let name = if let Some(quoted) = rest.strip_prefix('"') {
+            let mut name = String::new();
+            let mut letters = quoted.char_indices();
+            loop {
+                let (at, letter) = letters.next()?;
+                if letter != '"' {
+                    name.push(letter);
+                    continue;
                 }
-                name
-            }
-            None => {
-                let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$');
-                let end = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
-                let (name, after) = rest.split_at_checked(end)?;
-                if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit() || letter == '$') {
-                    return None;
+                rest = quoted.get(at + 1..)?;
+                match rest.strip_prefix('"') {
+                    Some(_) => {
+                        letters.next();
+                        name.push('"');
+                    }
+                    None => break,
                 }
-                rest = after;
-                name.to_ascii_lowercase()
             }
+            name
+        } else {
+            let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '$');
+            let end = rest.find(|letter| !plain(letter)).unwrap_or(rest.len());
+            let (name, after) = rest.split_at_checked(end)?;
+            if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit() || letter == '$') {
+                return None;
+            }
+            rest = after;
+            name.to_ascii_lowercase()
         };
         names.push(name);
         rest = rest.trim_start();

@@ -6,6 +6,7 @@ mod pgbench;
 mod psql;
 mod python;
 mod tokio_postgres;
+mod tools;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -21,7 +21,7 @@ fn action() -> Result<PathBuf> {
 }
 
 /// The Node that `tests/setup.sh` put beside this tree where the machine's own is too old.
-fn node() -> Command {
+pub(crate) fn node() -> Command {
     let own = root().join(".tools/node/bin/node");
     Command::new(if own.exists() { own } else { PathBuf::from("node") })
 }

@@ -47,7 +47,10 @@ impl<'a> Walk<'a> {
             };
             for node in cmds {
                 match &node.node {
-                    Some(NodeEnum::AlterTableCmd(command)) => walk.command(command, &host),
+                    Some(NodeEnum::AlterTableCmd(command)) => {
+                        walk.cascades_from(command, &host);
+                        walk.command(command, &host);
+                    }
                     _ => walk.opaque("an ALTER TABLE command of an unknown kind"),
                 }
             }
@@ -72,11 +75,11 @@ impl<'a> Walk<'a> {
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name,
+            name: _,
             num: _,
             newowner,
             def,
-            behavior,
+            behavior: _,
             missing_ok: _,
             recurse: _,
         } = command;
@@ -84,12 +87,6 @@ impl<'a> Walk<'a> {
             self.new_owner(host);
         }
         let def = def.as_deref();
-        if nodes::DropBehavior::try_from(*behavior) == Ok(nodes::DropBehavior::DropCascade)
-            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
-        {
-            let dropped = AlterTableType::try_from(*subtype) == Ok(AlterTableType::AtDropColumn);
-            self.cascades(relation, dropped.then_some(name.as_str()));
-        }
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
                 Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Walk;
+use super::create::Host;
 use crate::sql::grammar::NodeEnum;
-use crate::sql::grammar::nodes::{self, Node};
+use crate::sql::grammar::nodes::{self, AlterTableType, DropBehavior, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
 use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch};
 
@@ -118,6 +119,16 @@ impl<'a> Walk<'a> {
                     self.calls(&call.schema, &call.name);
                 }
             }
+        }
+    }
+
+    /// [`Walk::cascades`] from the table of an ALTER TABLE command that says CASCADE.
+    pub(super) fn cascades_from(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
+        if DropBehavior::try_from(command.behavior) == Ok(DropBehavior::DropCascade)
+            && let Some(relation) = self.snapshot.relation(host.schema, host.name)
+        {
+            let of_column = AlterTableType::try_from(command.subtype) == Ok(AlterTableType::AtDropColumn);
+            self.cascades(relation, of_column.then_some(command.name.as_str()));
         }
     }
 

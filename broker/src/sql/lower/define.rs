@@ -13,7 +13,7 @@ use crate::sql::{Class, Kind, Relation};
 /// Languages whose functions can do no more than their caller or owner.
 const LANGUAGES: &[&str] = &["plpgsql", "sql"];
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     /// A statement that defines, changes or removes an object: touches it and returns where it is.
     pub(super) fn touch_new(&mut self, class: Class, kind: Kind, names: &[Node]) -> Option<(String, String)> {
         self.class = class;

@@ -155,7 +155,7 @@ impl Walk<'_> {
                 )),
             )
             | (ObjectType::ObjectOperator, Some(("function" | "join" | "procedure" | "restrict", Some(name)))) => {
-                self.called(name)
+                self.called(name);
             }
             (ObjectType::ObjectAggregate, Some(("basetype" | "mstype" | "stype" | "stype1", Some(of))))
             | (ObjectType::ObjectOperator, Some(("leftarg" | "rightarg", Some(of)))) => self.type_of(of),
