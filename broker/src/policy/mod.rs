@@ -113,6 +113,13 @@ impl Enforcement {
     }
 }
 
+impl Scope {
+    /// Whether it reaches tables of which it does not reach every column.
+    pub fn hides_columns(&self) -> bool {
+        self.can.iter().chain(&self.ceiling).any(|rule| rule.columns.is_some())
+    }
+}
+
 /// One `who` entry: every present key must match the claims.
 #[derive(Debug, Clone)]
 pub struct Who {

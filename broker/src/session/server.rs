@@ -30,6 +30,8 @@ enum Answer {
     Keep,
     /// The client sees this instead.
     Replace(Box<Complaint>),
+    /// The client sees the server's own error without its DETAIL.
+    Bare,
     /// It goes to the client behind what was kept.
     Behind,
     /// It goes to the client, and the connection is over.
@@ -86,6 +88,13 @@ impl<C> Session<C> {
                         self.tell(held);
                     }
                     ready = head.total;
+                }
+                Answer::Bare => {
+                    let bare = backend::without_detail(body).map_err(|_| End::UpstreamGone)?;
+                    self.forward(inbound, ready);
+                    inbound.advance(head.total);
+                    ready = 0;
+                    self.outbound.extend_from_slice(&bare);
                 }
                 answer @ (Answer::Drop | Answer::Keep | Answer::Replace(_)) => {
                     self.forward(inbound, ready);
@@ -295,6 +304,9 @@ impl<C> Session<C> {
         }
         match refusal {
             Some(complaint) if self.nonce.made(report.message) => Answer::Replace(complaint),
+            // A constraint's DETAIL quotes the row: the columns too that the scope may not read. PostgreSQL leaves them out
+            // for a login that may not read them, which a shared login is not.
+            _ if report.sqlstate.starts_with("23") && self.grant.scope.hides_columns() => Answer::Bare,
             // An earlier error, or an already aborted transaction: the server's own words.
             _ => Answer::Pass,
         }

@@ -1,5 +1,8 @@
 //! What a server sends, as far as we read it. The server is not trusted to be well-formed.
 
+use bytes::BytesMut;
+
+use super::frontend::frame;
 use super::{Body, WireFault};
 
 /// The fields of an ErrorResponse or NoticeResponse that we look at.
@@ -41,6 +44,28 @@ pub fn report(body: &[u8]) -> Result<Report<'_>, WireFault> {
     }
     reader.end()?;
     Ok(report)
+}
+
+/// The whole ErrorResponse of this body without its DETAIL, as bytes for the wire.
+pub fn without_detail(body: &[u8]) -> Result<BytesMut, WireFault> {
+    let mut reader = Body::new("ErrorResponse", body);
+    let mut kept = Vec::with_capacity(body.len());
+    loop {
+        let field = reader.byte()?;
+        if field == 0 {
+            break;
+        }
+        let text = reader.cstr_bytes()?;
+        if field != b'D' {
+            kept.push(field);
+            kept.extend_from_slice(text);
+            kept.push(0);
+        }
+    }
+    kept.push(0);
+    let mut out = BytesMut::with_capacity(kept.len() + 5);
+    frame(&mut out, b'E', |out| out.extend_from_slice(&kept));
+    Ok(out)
 }
 
 /// The text of a CommandComplete.

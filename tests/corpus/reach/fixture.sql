@@ -4,6 +4,8 @@ CREATE TABLE hidden.tokens(id int PRIMARY KEY, token text);
 INSERT INTO hidden.tokens VALUES (1, 'tok-SECRET-0001'), (200, 'two hundred');
 CREATE TABLE crm.people(id int PRIMARY KEY, name text, ssn text);
 INSERT INTO crm.people VALUES (1, 'Ann', '123-45-6789');
+CREATE TABLE crm.members(id int PRIMARY KEY, name text NOT NULL CHECK (name <> ''), ssn text);
+INSERT INTO crm.members VALUES (1, 'Ann', '987-65-4321'), (2, 'Bob', '987-65-4322');
 -- Views, all covered by the glob app.*; app.v_named and app.v_barrier are named one by one.
 CREATE VIEW app.v_names AS SELECT id, name FROM crm.people;
 CREATE VIEW app.v_ssn AS SELECT id, ssn FROM crm.people;
