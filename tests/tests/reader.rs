@@ -45,6 +45,17 @@ fn stop(pid: Pid, signal: Signal) {
 
 const ONE: &str = "SELECT 1";
 
+/// Waits until the worker has something to do.
+fn at_work(pid: Pid) {
+    let state = || -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(stat.rsplit_once(')')?.1.split_whitespace().next()?.to_owned())
+    };
+    while state().expect("the worker lives") != "R" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn counts(crashed: u64, slow: u64, busy: u64) -> Counts {
     Counts { crashed, slow, busy }
 }
@@ -110,7 +121,8 @@ fn a_worker_that_aborts_costs_its_own_statement() {
     std::thread::scope(|scope| {
         let dying = scope.spawn(|| reader.read(&text, &snapshot));
         let [pid] = workers()[..] else { panic!() };
-        // Stopped it cannot answer before it is made to abort.
+        // Stopped it cannot answer before it is made to abort; stopped too early it would be the other one's.
+        at_work(pid);
         stop(pid, Signal::SIGSTOP);
         let other = scope.spawn(|| reader.read(ONE, &snapshot));
         assert!(other.join().unwrap().is_ok(), "the other one is served meanwhile");
