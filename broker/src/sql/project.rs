@@ -5,6 +5,7 @@
 
 use super::grammar::nodes::{self, AlterTableType, Node, ObjectType};
 use super::grammar::{self, NodeEnum, Unreadable};
+use super::lower::create::is_serial;
 use super::lower::names::{string, strings};
 use super::snapshot::{Attached, Relation, RelationKind, Snapshot};
 
@@ -108,7 +109,7 @@ fn create_table(create: &nodes::CreateStmt, snapshot: &mut Snapshot) {
                 if !columns.contains(&column.colname) {
                     columns.push(column.colname.clone());
                 }
-                if is_serial(column) {
+                if column.type_name.as_ref().is_some_and(is_serial) {
                     sequences.push(column.colname.clone());
                 }
             }
@@ -300,11 +301,6 @@ fn string_node(text: &str) -> Node {
     Node {
         node: Some(NodeEnum::String(nodes::String { sval: text.to_owned() })),
     }
-}
-
-fn is_serial(column: &nodes::ColumnDef) -> bool {
-    let names = column.type_name.as_ref().and_then(|name| strings(&name.names));
-    matches!(names.as_deref(), Some([name]) if name.contains("serial"))
 }
 
 // === columns of a query ===

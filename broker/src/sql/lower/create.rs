@@ -488,6 +488,7 @@ fn new_table<'a>(name: &str, elements: &[Node]) -> Item<'a> {
     item
 }
 
-fn is_serial(name: &nodes::TypeName) -> bool {
+/// Whether a column of this type comes with a sequence of its own.
+pub(in crate::sql) fn is_serial(name: &nodes::TypeName) -> bool {
     matches!(strings(&name.names).as_deref(), Some([name]) if SERIAL.contains(name))
 }

@@ -7,7 +7,7 @@
 
 mod alter;
 mod attached;
-mod create;
+pub(in crate::sql) mod create;
 mod define;
 mod dml;
 mod documents;
