@@ -45,13 +45,20 @@ fn stop(pid: Pid, signal: Signal) {
 
 const ONE: &str = "SELECT 1";
 
-/// Waits until the worker has something to do.
-fn at_work(pid: Pid) {
+/// How many bytes the worker has read in its life. They tell whose text it has: what it waits for is not seen otherwise.
+fn taken(pid: Pid) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the worker lives");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.unwrap().parse().unwrap()
+}
+
+/// Waits until the process is dead, reaped or not.
+fn gone(pid: Pid) {
     let state = || -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Some(stat.rsplit_once(')')?.1.split_whitespace().next()?.to_owned())
     };
-    while state().expect("the worker lives") != "R" {
+    while state().is_some_and(|state| state != "Z") {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -108,7 +115,7 @@ fn an_idle_worker_that_died_costs_nothing() {
     reader.read(ONE, &snapshot()).unwrap();
     let [pid] = workers()[..] else { panic!() };
     stop(pid, Signal::SIGABRT);
-    std::thread::sleep(Duration::from_millis(200));
+    gone(pid);
     reader.read(ONE, &snapshot()).unwrap();
     assert_eq!(reader.counts(), counts(0, 0, 0));
 }
@@ -118,11 +125,14 @@ fn a_worker_that_aborts_costs_its_own_statement() {
     let reader = reader(Limits::default());
     let (text, snapshot) = (long(), snapshot());
     reader.read(ONE, &snapshot).unwrap();
+    let [pid] = workers()[..] else { panic!() };
+    let before = taken(pid);
     std::thread::scope(|scope| {
         let dying = scope.spawn(|| reader.read(&text, &snapshot));
-        let [pid] = workers()[..] else { panic!() };
-        // Stopped it cannot answer before it is made to abort; stopped too early it would be the other one's.
-        at_work(pid);
+        // Stopped it cannot answer before it is made to abort; stopped before it has the text it would be the other one's.
+        while taken(pid) == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         stop(pid, Signal::SIGSTOP);
         let other = scope.spawn(|| reader.read(ONE, &snapshot));
         assert!(other.join().unwrap().is_ok(), "the other one is served meanwhile");
