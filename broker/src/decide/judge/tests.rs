@@ -70,6 +70,7 @@ pub(super) fn scope(can: Vec<Rule>) -> Scope {
         can,
         ceiling: vec![ceiling],
         never: Vec::new(),
+        masks: Vec::new(),
         limits: Limits {
             ttl: limit(900),
             max_session: limit(900),
