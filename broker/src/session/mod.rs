@@ -7,6 +7,7 @@ mod copy;
 pub mod core;
 mod guard;
 mod log;
+mod masks;
 mod owner;
 mod pending;
 pub mod prepared;
@@ -146,6 +147,8 @@ pub struct Session<C> {
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
+    /// The columns of which no raw value may come back, as of a version of the schema.
+    raw: Option<(u64, masks::RawColumns)>,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -241,6 +244,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             guard: guard::Guard::default(),
             parting: None,
             stop: None,
+            raw: None,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };

@@ -168,7 +168,7 @@ impl<C> Session<C> {
         self.note_sent(&permit);
         self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
-        frontend::put_parse(&mut out, "", text);
+        frontend::put_parse(&mut out, "", &judged.outgoing(text, text.len()));
         frontend::put_bind(&mut out, "", "");
         frontend::put_describe_portal(&mut out, "");
         frontend::put_execute(&mut out, "");
@@ -205,7 +205,7 @@ impl<C> Session<C> {
                 self.note_sent(&permit);
                 self.wardrobe.use_hat();
                 let mut out = BytesMut::with_capacity(text.len() + 8);
-                frontend::put_query(&mut out, text);
+                frontend::put_query(&mut out, &judged.outgoing(text, text.len()));
                 self.pending.push_back(Expect::Query {
                     runs: vec![run],
                     ended: 0,

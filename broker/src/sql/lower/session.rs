@@ -140,9 +140,17 @@ impl Walk<'_> {
                 _ => self.opaque("an EXPLAIN option of an unknown kind"),
             }
         }
+        let first = self.sources.len();
         match query {
             Some(query) => self.wrapped(query),
             None => self.opaque("EXPLAIN of nothing"),
+        }
+        if options
+            .iter()
+            .filter_map(option)
+            .any(|(name, _)| name.eq_ignore_ascii_case("verbose"))
+        {
+            self.binds_sources(first, "EXPLAIN VERBOSE shows what the values are made of");
         }
         self.class = Class::Explain;
     }
