@@ -152,6 +152,8 @@ impl fmt::Display for Tree {
 
 fn collect(tree: &Tree, path: String, into: &mut Vec<String>) {
     match tree {
+        // Brackets are quoted: within braces YAML would take them for a list.
+        Tree::Value(mask) if path.contains('[') => into.push(format!("{path:?}: {mask}")),
         Tree::Value(mask) => into.push(format!("{path}: {mask}")),
         Tree::Items(tree) => collect(tree, path + "[]", into),
         Tree::Fields(fields) => {

@@ -23,7 +23,7 @@ pub const KEYS: &[&str] = &["fixed", "partial", "bucket", "json", "hash", "date-
 pub const PARTIAL_KEYS: &[&str] = &["keep-first", "keep-last", "with"];
 
 /// The most characters that `partial` keeps at one end.
-const MOST_KEPT: u64 = 1000;
+pub const MOST_KEPT: u64 = 1000;
 /// The longest `fixed` value, in bytes.
 const LONGEST: usize = 1000;
 /// The largest `date-shift`.

@@ -280,4 +280,6 @@ pub struct Limit<T> {
 }
 
 #[cfg(test)]
+mod masks_tests;
+#[cfg(test)]
 mod tests;

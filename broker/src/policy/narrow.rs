@@ -192,6 +192,36 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_takes_something_away_and_its_end_does_not() {
+        let with = |mask: &str| scope(&one(MAIN, READ, mask));
+        let (bare, digits) = (with("limits: {}"), with("mask: { app.orders.note: digits }"));
+        let both = with("mask: { app.orders.note: digits, app.orders.name: nullify }");
+        let other = with("mask: { app.orders.note: nullify }");
+        assert_eq!(taken_away(&digits, &bare), None);
+        assert_eq!(taken_away(&both, &digits), None);
+        assert_eq!(taken_away(&digits, &digits), None);
+        for (old, new, lost) in [
+            (
+                &bare,
+                &digits,
+                "app.orders.note is masked by digits now (.hoop/db-access.yaml:7)",
+            ),
+            (
+                &digits,
+                &both,
+                "app.orders.name is masked by nullify now (.hoop/db-access.yaml:7)",
+            ),
+            (
+                &digits,
+                &other,
+                "app.orders.note is masked by nullify now (.hoop/db-access.yaml:7)",
+            ),
+        ] {
+            assert_eq!(taken_away(old, new).as_deref(), Some(lost));
+        }
+    }
+
+    #[test]
     fn what_is_narrower_is_named() {
         let old = with(READ, "ttl: 5m");
         for (can, limits, lost) in [
