@@ -31,6 +31,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -259,7 +261,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             return End::Unrecorded(fault);
         }
         let grant = self.grant.clone();
-        let mut over = pin!(over(slot, &grant, stop));
+        // Looked at only when one of its reasons calls, not each time the session moves.
+        let mut over = FuturesUnordered::from_iter([over(slot, &grant, stop)]);
+        let mut over = pin!(poll_fn(move |cx| match over.poll_next_unpin(cx) {
+            Poll::Ready(Some(ending)) => Poll::Ready(ending),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }));
         loop {
             if let Err(end) = self.turn(over.as_mut()).await {
                 return end;

@@ -116,11 +116,7 @@ impl<C> Session<C> {
         }
         let bytes = inbound.split_to(count);
         self.log.bytes_out += u64::try_from(count).unwrap_or(u64::MAX);
-        if self.outbound.is_empty() {
-            self.outbound = bytes;
-        } else {
-            self.outbound.extend_from_slice(&bytes);
-        }
+        self.outbound.unsplit(bytes);
     }
 
     fn answer(&mut self, tag: u8, body: &[u8]) -> Result<Answer, End> {
