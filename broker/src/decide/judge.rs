@@ -20,6 +20,7 @@ pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
             class: statement.class,
             effect: statement.effect,
             barrier: statement.barrier,
+            block: statement.block,
             names: statement.names.clone(),
             foreign: statement.functions.iter().any(|function| !is_safe(function)),
             asks: statement.asks.clone().into(),
@@ -95,7 +96,7 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
     }
     classed(statement, scope, &mut rules)?;
     limit::unbounded(statement, scope)
-        .or_else(|| limit::remote(statement, scope))
+        .or_else(|| limit::uncountable(statement, scope))
         .map_or(Ok(rules), Err)
 }
 

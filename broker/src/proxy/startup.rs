@@ -3,7 +3,7 @@
 
 use crate::decide::{Decision, Denial, judge};
 use crate::policy::Scope;
-use crate::sql::{Barrier, Class, Effect, Names, Setting, Statement};
+use crate::sql::{Barrier, Block, Class, Effect, Names, Setting, Statement};
 use crate::wire::answer::Complaint;
 use crate::wire::startup::Startup;
 
@@ -100,7 +100,8 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         barrier: Barrier::None,
         names: Names::None,
         unbounded: Vec::new(),
-        remote: false,
+        block: Block::Same,
+        uncounted: None,
         implied: Vec::new(),
         reaches: Vec::new(),
     };

@@ -45,7 +45,7 @@ struct Tally {
 
 /// The server's count of written rows, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+pub enum Written {
     Rows(u64),
     NotCounted,
 }
@@ -117,6 +117,11 @@ impl Guard {
         self.tallies.remove(name);
     }
 
+    /// What was counted after the last statement, if that still stands.
+    pub fn take_before(&mut self) -> Option<Written> {
+        self.before.take()
+    }
+
     /// Something ran that was not counted, or the transaction is over: what was counted before says nothing any more.
     pub fn miscounted(&mut self) {
         self.before = None;
@@ -173,7 +178,10 @@ impl<C> Session<C> {
 
     /// True when a watched statement may be sent now; otherwise the session comes to rest first.
     pub(super) fn may_run_alone(&mut self, watch: Watch) -> bool {
-        if watch.is_nothing() {
+        if watch.commits && !self.may_commit() {
+            return false;
+        }
+        if !watch.runs_alone() {
             return true;
         }
         if !self.pending.is_empty() || self.parting.is_some() {
@@ -224,8 +232,11 @@ impl<C> Session<C> {
 
     /// A watched statement was sent. `name` is the portal or cursor it reads.
     pub(super) fn runs_alone(&mut self, watch: Watch, name: &str) {
-        if watch.is_nothing() {
+        if !watch.runs_alone() {
             return;
+        }
+        if watch.writes {
+            self.commit.writes();
         }
         self.guard.name = (!name.is_empty()).then(|| {
             let known = self.guard.tallies.len() < MAX_NAMES || self.guard.tallies.contains_key(name);
@@ -460,7 +471,7 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    async fn written(&mut self) -> Result<Result<Written, BytesMut>, End> {
+    pub(super) async fn written(&mut self) -> Result<Result<Written, BytesMut>, End> {
         Ok(match self.own_query(WRITTEN).await? {
             Ok(text) => Ok(text.parse().map_or(Written::NotCounted, Written::Rows)),
             Err(error) => Err(error),

@@ -30,7 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+    Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch,
+    Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -115,7 +116,8 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
-    remote: bool,
+    block: Block,
+    uncounted: Option<Uncounted>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -149,7 +151,8 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
-            remote: false,
+            block: Block::Same,
+            uncounted: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -186,7 +189,8 @@ impl<'a> Walk<'a> {
             barrier: self.barrier,
             names: self.names,
             unbounded: self.unbounded,
-            remote: self.remote,
+            block: self.block,
+            uncounted: self.uncounted,
             implied,
             reaches,
         }
