@@ -25,13 +25,17 @@ use crate::wire::frame::{self, HEADER, Head};
 use crate::wire::{backend, frontend};
 
 /// Rows written so far in this transaction by this session: inserted, updated and deleted, in tables that stay (not in
-/// temporary ones, and without the chunks of TOAST). Only differences mean anything. Every name is qualified.
+/// temporary ones, and without the chunks of TOAST). Only differences mean anything. Every name is qualified. A snapshot of
+/// REPEATABLE READ does not show a partition that others made since; what was written to it is locked, and locks show.
 const WRITTEN: &str = "SELECT CASE pg_catalog.current_setting('track_counts') WHEN 'on' THEN (\
     SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) \
     OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
     OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), 0)::pg_catalog.text \
-    FROM pg_catalog.pg_class c WHERE c.relkind OPERATOR(pg_catalog.=) 'r' \
-    AND c.relpersistence OPERATOR(pg_catalog.<>) 't') ELSE 'off' END";
+    FROM (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind OPERATOR(pg_catalog.=) 'r' \
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't' \
+    UNION ALL SELECT l.relation FROM pg_catalog.pg_locks l \
+    WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.mode OPERATOR(pg_catalog.=) 'RowExclusiveLock' \
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) l.relation)) c) ELSE 'off' END";
 
 /// Portals and cursors whose results are counted one by one.
 const MAX_NAMES: usize = 10_000;

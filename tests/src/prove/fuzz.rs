@@ -86,7 +86,10 @@ pub async fn fuzz(seed: u64, count: u64) -> Result<Report> {
         seen.slowest.as_secs_f64() * 1000.0,
         seen.peak_kilobytes / 1024
     );
-    println!("  slowest: {:?}", seen.slowest_text);
+    println!(
+        "  slowest: {:?}",
+        seen.slowest_text.chars().take(200).collect::<String>()
+    );
     Ok(Report { scores: vec![score] })
 }
 

@@ -100,6 +100,41 @@ async fn more_affected_rows_than_allowed_are_never_permanent() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_snapshot_hides_no_rows() -> Result<()> {
+    let house = house().await?;
+    house
+        .cluster
+        .psql("shop", "CREATE TABLE app.parted (id int) PARTITION BY LIST (id)")?;
+    let (mut peer, _grant) = raw(&house, "few").await?;
+    for begin in [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    ] {
+        for sql in [
+            "INSERT INTO app.parted SELECT 1 FROM generate_series(1, 6)",
+            "WITH i AS (INSERT INTO app.parted SELECT 1 FROM generate_series(1, 6) RETURNING 1) SELECT count(*) FROM i",
+        ] {
+            q(&mut peer, begin).await?;
+            q(&mut peer, "SELECT count(*) FROM app.parted").await?;
+            // The transaction's snapshot knows nothing of this partition; its INSERT goes there all the same.
+            house.cluster.psql(
+                "shop",
+                "CREATE TABLE app.parted_one PARTITION OF app.parted FOR VALUES IN (1)",
+            )?;
+            let (code, text) = error(&q(&mut peer, sql).await?);
+            assert!(
+                code == "42501" && text.contains("6 rows"),
+                "{begin} {sql}: {code} {text}"
+            );
+            q(&mut peer, "COMMIT").await?;
+            assert_eq!(count(&house, "parted")?, "0", "{begin} {sql}");
+            house.cluster.psql("shop", "DROP TABLE app.parted_one")?;
+        }
+    }
+    verified(&house)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn affected_rows_of_copy_in_and_drivers() -> Result<()> {
     let house = house().await?;
     let (mut peer, grant) = raw(&house, "few").await?;

@@ -28,7 +28,7 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grammar::{self, Tree, Unreadable, nodes};
+use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
     Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch,
     Uncounted, tripwire,
@@ -58,7 +58,12 @@ pub(in crate::sql) fn all(tree: &Tree, text: &str, snapshot: &Snapshot, effort: 
         .iter()
         .map(|raw| one(raw, text, &tree.long_names, snapshot, effort))
         .collect();
-    if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
+    let second = match &tree.respelled {
+        Respelled::Same => Some(text),
+        Respelled::Other(text) => Some(text.as_str()),
+        Respelled::Nothing => None,
+    };
+    if let Some(reason) = second.and_then(|text| tripwire::disagrees(text, tree.depth, &statements)) {
         for statement in &mut statements {
             statement.opaque.push(format!("the two readers disagree: {reason}"));
         }
