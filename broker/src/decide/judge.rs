@@ -74,6 +74,7 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
         class: statement.class,
         effect: statement.effect,
         barrier: statement.barrier,
+        block: statement.block,
         names: statement.names.clone(),
         foreign: statement.functions.iter().any(|function| !is_safe(function)),
         asks: statement.asks.clone().into(),
@@ -150,7 +151,7 @@ fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) ->
     }
     classed(statement, scope, &mut rules)?;
     limit::unbounded(statement, scope)
-        .or_else(|| limit::remote(statement, scope))
+        .or_else(|| limit::uncountable(statement, scope))
         .map_or(Ok(rules), Err)
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::policy::{Origin, Scope};
-use crate::sql::{Barrier, Class, Effect, Names};
+use crate::sql::{Barrier, Block, Class, Effect, Names};
 
 /// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
 #[derive(Debug, Clone)]
@@ -65,6 +65,7 @@ pub struct Permit {
     pub(in crate::decide) class: Class,
     pub(in crate::decide) effect: Effect,
     pub(in crate::decide) barrier: Barrier,
+    pub(in crate::decide) block: Block,
     pub(in crate::decide) names: Names,
     pub(in crate::decide) foreign: bool,
     /// Parameters whose values must name settings that may be read.
@@ -96,6 +97,11 @@ impl Permit {
     /// What it changes in how later names resolve.
     pub fn barrier(&self) -> Barrier {
         self.barrier
+    }
+
+    /// What the transaction block is after it.
+    pub fn block(&self) -> Block {
+        self.block
     }
 
     /// The SQL-level prepared statement or cursor it works on.

@@ -4,7 +4,7 @@
 use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, judge};
 use crate::policy::Scope;
-use crate::sql::{Barrier, Class, Effect, Names, Setting, Snapshot, Statement};
+use crate::sql::{Barrier, Block, Class, Effect, Names, Setting, Snapshot, Statement};
 use crate::wire::answer::Complaint;
 use crate::wire::startup::Startup;
 
@@ -101,7 +101,8 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         barrier: Barrier::None,
         names: Names::None,
         unbounded: Vec::new(),
-        remote: false,
+        block: Block::Same,
+        uncounted: None,
         implied: Vec::new(),
         reaches: Vec::new(),
         sources: Vec::new(),

@@ -86,7 +86,12 @@ impl<C> Session<C> {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
-        if head.tag == b'E' && !self.skipping && !self.execute_may_go(head)? {
+        let may_go = match head.tag {
+            b'E' if !self.skipping => self.execute_may_go(head)?,
+            b'S' => self.may_sync(),
+            _ => true,
+        };
+        if !may_go {
             return Ok(Taken::NotYet);
         }
         let message = self.inbound.split_to(head.total);
@@ -358,7 +363,7 @@ impl<C> Session<C> {
             self.link.send_own(message);
             return Ok(None);
         };
-        match self.allowed(statement) {
+        match self.allowed_now(statement) {
             Ok(permit) => {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
@@ -404,6 +409,7 @@ impl<C> Session<C> {
             return;
         }
         self.commits();
+        self.commit.syncs();
         self.pending.push_back(Expect::Sync);
         self.pipeline = true;
         self.link.send_own(message);
@@ -467,6 +473,7 @@ impl<C> Session<C> {
             )),
             _ => None,
         };
+        self.commit.sends(permit.block(), permit.effect());
         if permit.effect() == Effect::Change || statement.class == Class::Transaction {
             self.uncounted_change(permit);
         }

@@ -3,6 +3,7 @@
 
 pub mod cancel;
 mod client;
+mod commit;
 mod copy;
 pub mod core;
 mod guard;
@@ -145,6 +146,8 @@ pub struct Session<C> {
     server_discard: usize,
     /// The statement a limit watches.
     guard: guard::Guard,
+    /// What the transaction has written, and whether it is about to be committed.
+    commit: commit::Commit,
     /// The end of a script's last statement, told once the commit succeeded.
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
@@ -244,6 +247,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             server_stream: 0,
             server_discard: 0,
             guard: guard::Guard::default(),
+            commit: commit::Commit::default(),
             parting: None,
             stop: None,
             raw: None,
@@ -342,6 +346,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         self.catch_up().await?;
         if self.guard.wants_count() {
             self.count_before().await?;
+        }
+        if self.commit.is_wanted() {
+            self.settle_deferred().await?;
         }
         Ok(())
     }

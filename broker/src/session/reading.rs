@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::client::Refused;
 use super::prepared::{Judged, JudgedStatement, Prepared, Reading};
 use super::{Session, refusal};
-use crate::decide::{Decision, Permit};
+use crate::decide::{Decision, Permit, limit};
 use crate::sql::{Names, Unreadable};
 
 impl<C> Session<C> {
@@ -68,6 +68,17 @@ impl<C> Session<C> {
             "prepare it again",
             &self.grant.scope,
         ))
+    }
+
+    /// [`Session::allowed`] of a statement that is about to run.
+    pub(super) fn allowed_now(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
+        let permit = self.allowed(statement)?;
+        if !self.commit.is_open()
+            && let Some(denial) = limit::commits_itself(statement.class, &self.grant.scope)
+        {
+            return Err(Refused::by(denial));
+        }
+        Ok(permit)
     }
 
     /// The permit of one statement, names of the SQL level resolved.

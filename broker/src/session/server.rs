@@ -265,6 +265,9 @@ impl<C> Session<C> {
             .pending
             .iter()
             .any(|expect| !matches!(expect, Expect::Query { .. }));
+        if self.pending.is_empty() {
+            self.commit.rests(status);
+        }
         if status == b'I' {
             self.guard.miscounted();
             self.portals.clear();

@@ -134,8 +134,10 @@ pub struct Statement {
     pub names: Names,
     /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
     pub unbounded: Vec<Touch>,
-    /// It writes to a foreign table: the server does not count these rows.
-    pub remote: bool,
+    /// What the transaction block is after it.
+    pub block: Block,
+    /// Why rows that it writes cannot be counted.
+    pub uncounted: Option<Uncounted>,
     /// What it reaches through views.
     pub implied: Vec<Implied>,
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
@@ -249,6 +251,33 @@ pub enum Barrier {
     /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
     /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
+}
+
+/// What a statement does to the transaction block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Block {
+    /// It leaves it as it is.
+    Same,
+    /// BEGIN: there is one.
+    Opens,
+    /// COMMIT, PREPARE TRANSACTION: what was deferred runs, and the block is over; AND CHAIN opens the next one.
+    Commits {
+        /// Whether there is a next one at once.
+        chains: bool,
+    },
+    /// ROLLBACK: the block is over.
+    Drops,
+    /// SET CONSTRAINTS: what was deferred may run now.
+    Settles,
+}
+
+/// Why rows that a statement writes cannot be counted before they are permanent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Uncounted {
+    /// They are a foreign table's: another server writes them.
+    Foreign,
+    /// A cursor WITH HOLD runs its query once more while the transaction commits.
+    Hold,
 }
 
 /// The SQL-level prepared statement or cursor a statement works on.

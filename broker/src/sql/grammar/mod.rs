@@ -6,6 +6,7 @@
 //! deeper ones on a thread of their own with a stack to match, where the tree is read, walked and dropped. Whoever
 //! serves others reads only small texts by itself ([`read_small`]); the rest is for `reader`'s processes.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,6 +17,7 @@ pub(in crate::sql) use pg_query::protobuf as nodes;
 
 mod bounds;
 mod kinds;
+mod respell;
 
 pub use kinds::{Fate, KINDS};
 pub(in crate::sql) use kinds::{fate, name};
@@ -82,6 +84,18 @@ pub(in crate::sql) struct Tree {
     pub(in crate::sql) long_names: Vec<usize>,
     /// How deep it may be, measured before parsing.
     pub(in crate::sql) depth: usize,
+    /// The text as the second reader can read it, where it is in other words than the text.
+    pub(in crate::sql) respelled: Respelled,
+}
+
+/// What the second reader gets to read.
+pub(in crate::sql) enum Respelled {
+    /// The text itself.
+    Same,
+    /// The same text with other spellings.
+    Other(String),
+    /// Nothing: it would misread it.
+    Nothing,
 }
 
 /// What the tokens of a text tell before it is parsed.
@@ -89,6 +103,7 @@ struct Measured {
     depth: usize,
     weight: usize,
     long_names: Vec<usize>,
+    respelled: Respelled,
 }
 
 /// Parses `text` and hands the tree to `walk`. The tree never leaves the stack it was built on, because even dropping
@@ -169,6 +184,11 @@ fn measure(text: &str) -> Result<Measured, Unreadable> {
         depth,
         weight,
         long_names: bounds::long_names(text, &tokens),
+        respelled: match respell::respelled(text, &tokens) {
+            Some(Cow::Borrowed(_)) => Respelled::Same,
+            Some(Cow::Owned(other)) => Respelled::Other(other),
+            None => Respelled::Nothing,
+        },
     })
 }
 
@@ -178,6 +198,7 @@ fn parse<T>(text: &str, measured: Measured, walk: impl FnOnce(&Tree) -> T) -> Re
         depth,
         weight: _,
         long_names,
+        respelled,
     } = measured;
     let read = catch_unwind(AssertUnwindSafe(|| {
         let statements = pg_query::parse(text, pg_query::ParserOptions::DEFAULT)?.protobuf.stmts;
@@ -185,6 +206,7 @@ fn parse<T>(text: &str, measured: Measured, walk: impl FnOnce(&Tree) -> T) -> Re
             statements,
             long_names,
             depth,
+            respelled,
         }))
     }));
     match read {

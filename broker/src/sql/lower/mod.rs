@@ -29,10 +29,10 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grammar::{self, Tree, Unreadable, nodes};
+use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement, Touch,
-    tripwire,
+    Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
+    Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -59,7 +59,12 @@ pub(in crate::sql) fn all(tree: &Tree, text: &str, snapshot: &Snapshot, effort: 
         .iter()
         .map(|raw| one(raw, text, &tree.long_names, snapshot, effort))
         .collect();
-    if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
+    let second = match &tree.respelled {
+        Respelled::Same => Some(text),
+        Respelled::Other(text) => Some(text.as_str()),
+        Respelled::Nothing => None,
+    };
+    if let Some(reason) = second.and_then(|text| tripwire::disagrees(text, tree.depth, &statements)) {
         for statement in &mut statements {
             statement.opaque.push(format!("the two readers disagree: {reason}"));
         }
@@ -117,7 +122,8 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
-    remote: bool,
+    block: Block,
+    uncounted: Option<Uncounted>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -160,7 +166,8 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
-            remote: false,
+            block: Block::Same,
+            uncounted: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -210,7 +217,8 @@ impl<'a> Walk<'a> {
             barrier: self.barrier,
             names: self.names,
             unbounded: self.unbounded,
-            remote: self.remote,
+            block: self.block,
+            uncounted: self.uncounted,
             implied,
             reaches,
             sources: self.sources,

@@ -1,8 +1,8 @@
 //! One statement, by its kind.
 
 use super::Walk;
-use crate::sql::Class;
 use crate::sql::grammar::{self, Fate, NodeEnum, nodes};
+use crate::sql::{Block, Class};
 
 impl Walk<'_> {
     /// Lowers a whole statement. What is not named here is opaque.
@@ -76,6 +76,7 @@ impl Walk<'_> {
                 deferred: _,
             }) => {
                 self.class = Class::Transaction;
+                self.block = Block::Settles;
             }
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::DiscardStmt(discard) => self.discard(*discard),
