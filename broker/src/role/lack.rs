@@ -108,8 +108,14 @@ pub async fn of_owner(client: &impl GenericClient, owner: &str) -> Result<Option
         }));
     }
     // Before 16 CREATEROLE passes on every role that is not a superuser.
+    // From then on a membership that is there keeps its INHERIT unless the GRANT names it.
+    let how = if version >= 160_000 {
+        "ADMIN TRUE, INHERIT TRUE"
+    } else {
+        "ADMIN OPTION"
+    };
     Ok((!member || (!admin && version >= 160_000)).then(|| Lack {
-        what: format!("the broker's login is not a member of {owner} with ADMIN OPTION"),
-        sql: format!("GRANT {owner} TO {login} WITH ADMIN OPTION;"),
+        what: format!("the broker's login is not a member of {owner} with ADMIN OPTION and its rights"),
+        sql: format!("GRANT {owner} TO {login} WITH {how};"),
     }))
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 use tests::prove::full::Means;
-use tests::prove::{Report, Score, crash, cut, endings, full, hostile, layer, regress, reworded};
+use tests::prove::{Report, Score, crash, cut, endings, full, hostile, layer, regress, reworded, versions};
 
 /// The long, seeded proofs against a real broker and a real PostgreSQL.
 #[derive(Parser)]
@@ -17,7 +17,7 @@ struct Args {
     /// Multiplies the counts; 10 reaches most bars, 0.1 is a quick look.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress.
+    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress, versions.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -34,7 +34,7 @@ async fn main() -> Result<()> {
     let (seed, began) = (args.seed, Instant::now());
     let mut scores: Vec<Score> = Vec::new();
     for name in [
-        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress",
+        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress", "versions",
     ] {
         if !name.contains(&args.only) {
             continue;
@@ -46,6 +46,7 @@ async fn main() -> Result<()> {
             "endings" => endings::endings(args.count(5)).await?,
             "layer" => layer::layer(seed, args.count(200)).await?,
             "reworded" => reworded::reworded(seed, args.count(100_000), args.count(300)).await?,
+            "versions" => versions::versions().await?,
             "hostile" => hostile::hostile(args.count(5)).await?,
             "regress" => regress::regress(args.scale.min(1.0)).await?,
             _ => both(args.count(5)).await?,

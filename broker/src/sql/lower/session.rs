@@ -285,7 +285,10 @@ impl Walk<'_> {
         } = reindex;
         self.class = Class::Maintain;
         self.changes();
-        if params.iter().any(|node| option(node).is_none_or(|(name, _)| name == "tablespace")) {
+        if params
+            .iter()
+            .any(|node| option(node).is_none_or(|(name, _)| name == "tablespace"))
+        {
             self.opaque("REINDEX into a tablespace");
         }
         match ReindexObjectType::try_from(*kind) {
