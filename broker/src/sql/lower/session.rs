@@ -303,10 +303,16 @@ impl Walk<'_> {
             kind,
             relation,
             name: _,
-            params: _,
+            params,
         } = reindex;
         self.class = Class::Maintain;
         self.changes();
+        if params
+            .iter()
+            .any(|node| option(node).is_none_or(|(name, _)| name == "tablespace"))
+        {
+            self.opaque("REINDEX into a tablespace");
+        }
         match ReindexObjectType::try_from(*kind) {
             Ok(ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable) => {
                 self.touch_target(Class::Maintain, relation.as_ref(), false);
