@@ -54,7 +54,7 @@ pub fn judge(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Decis
 
 fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Result<Permit, Box<Denial>> {
     let masked = (!scope.masks.is_empty()).then(|| Masked::new(scope, ground.snapshot));
-    let rules = allowed(statement, scope, masked.as_ref())?;
+    let mut rules = allowed(statement, scope, masked.as_ref())?;
     let owner = owner(statement, scope)?;
     let (mut text, mut shown) = (None, Arc::default());
     if let Some(masked) = masked {
@@ -67,6 +67,11 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
                     .map_err(|fault| rewrite::not_spliced(statement, &fault, scope))?
                     .into(),
             );
+            for rule in scope.masks.iter().filter(|rule| columns.contains(&rule.name())) {
+                if !rules.contains(&rule.origin) {
+                    rules.push(rule.origin.clone());
+                }
+            }
             shown = columns.into_iter().collect();
         }
     }
@@ -86,6 +91,17 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
         owner,
         text,
         masked: shown,
+        blind: statement.touches.iter().any(|touch| is_blind(touch, scope, ground.snapshot)),
+    })
+}
+
+/// Whether rows are changed of which the scope may not read every column.
+fn is_blind(touch: &Touch, scope: &Scope, snapshot: &Snapshot) -> bool {
+    let changes = matches!(touch.class, Class::Update | Class::Merge) && touch.kind == Kind::Relation;
+    let relation = snapshot.relation(&touch.schema, &touch.name);
+    relation.filter(|_| changes).is_some_and(|relation| {
+        let reads = |column: &String| covers_column(Class::Select, relation, column, scope);
+        !relation.columns.iter().all(reads)
     })
 }
 

@@ -81,6 +81,8 @@ pub struct Permit {
     pub(in crate::decide) text: Option<Arc<str>>,
     /// The masked columns it shows, as `schema.table.column`.
     pub(in crate::decide) masked: Arc<[String]>,
+    /// It changes rows of which the scope may not read every column.
+    pub(in crate::decide) blind: bool,
 }
 
 impl Permit {
@@ -138,6 +140,22 @@ impl Permit {
     /// The masked columns it shows, as `schema.table.column`.
     pub fn masked(&self) -> &Arc<[String]> {
         &self.masked
+    }
+
+    /// Whether it changes rows of which the scope may not read every column: an error may quote them, because checks,
+    /// generated columns and indexes are computed from whole rows.
+    pub fn changes_blindly(&self) -> bool {
+        self.blind
+    }
+
+    /// EXECUTE of what `prepared` was given for.
+    #[must_use]
+    pub fn running(&self, prepared: &Self) -> Self {
+        Self {
+            masked: prepared.masked.clone(),
+            blind: prepared.blind,
+            ..self.clone()
+        }
     }
 
     /// The policy lines that allowed it.

@@ -491,6 +491,7 @@ impl<C> Session<C> {
             intent,
             started: Instant::now(),
             class: statement.class,
+            blind: permit.changes_blindly(),
             makes,
             copy,
         }

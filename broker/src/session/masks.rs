@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::pending::Expect;
 use super::server::Answer;
 use super::{End, Session};
 use crate::decide::rewrite;
@@ -12,14 +13,16 @@ use crate::wire::backend::{self, Report};
 /// Columns by OID of the relation and number of the column.
 pub(super) type RawColumns = BTreeSet<(u32, i16)>;
 
-/// DETAIL: of a constraint's error it quotes the row.
+/// Classes of SQLSTATE whose DETAIL quotes a row: constraints, and conditions of views.
+const ROWS: &[&str] = &["23", "44"];
+/// DETAIL.
 const DETAIL: &[u8] = b"D";
 /// Where in the text something stands: the text is not the one that the client sent.
 const PLACES: &[u8] = b"PpqW";
 /// All that could quote a value, besides the message.
 const QUOTES: &[u8] = b"DHPpqW";
 /// What stands in a message's place.
-const WITHHELD: &str = "withheld: this scope masks columns, and the server's words could quote a value";
+const WITHHELD: &str = "withheld: the server's words could quote a value that this scope may not read";
 
 /// Classes of SQLSTATE whose messages name things and quote no values: connection, features, transaction state, cursors
 /// and statements by name, authorization, catalog and schema names, rollback, syntax and names, resources, limits,
@@ -50,22 +53,30 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    /// What the client sees of an error or a notice.
-    pub(super) fn told(&self, report: &Report<'_>) -> Answer {
+    /// Whether what the server is at changes rows that the scope may not read whole.
+    pub(super) fn changes_blindly(&self) -> bool {
+        match self.pending.front() {
+            Some(Expect::Execute(run)) => run.blind,
+            Some(Expect::Query { runs, .. }) => runs.iter().any(|run| run.blind),
+            // A deferred constraint fails at the end, whatever it was of.
+            Some(Expect::Sync) | None => self.grant.scope.hides_columns(),
+            Some(_) => false,
+        }
+    }
+
+    /// What the client sees of an error or a notice. `blind`: of a statement that changes rows which the scope may not read
+    /// whole.
+    pub(super) fn told(&self, report: &Report<'_>, blind: bool) -> Answer {
         let scope = &self.grant.scope;
-        if !scope.masks.is_empty() {
-            let names = NAMES_ONLY.iter().any(|class| report.sqlstate.starts_with(class));
-            return if names {
-                Answer::Less(PLACES, None)
-            } else {
-                Answer::Less(QUOTES, Some(WITHHELD))
-            };
+        let is = |class: &&str| report.sqlstate.starts_with(*class);
+        let (names, rows) = (NAMES_ONLY.iter().any(|class| is(class)), ROWS.iter().any(|class| is(class)));
+        match (scope.masks.is_empty(), blind) {
+            (false, _) if names => Answer::Less(PLACES, None),
+            (false, _) => Answer::Less(QUOTES, Some(WITHHELD)),
+            (true, true) if !names && !rows => Answer::Less(QUOTES, Some(WITHHELD)),
+            // PostgreSQL leaves it out by itself for a login that may not read the columns, which a shared login is not.
+            (true, _) if rows && scope.hides_columns() => Answer::Less(DETAIL, None),
+            (true, _) => Answer::Pass,
         }
-        // A constraint's DETAIL quotes the row: the columns too that the scope may not read. PostgreSQL leaves them out for
-        // a login that may not read them, which a shared login is not.
-        if report.sqlstate.starts_with("23") && scope.hides_columns() {
-            return Answer::Less(DETAIL, None);
-        }
-        Answer::Pass
     }
 }

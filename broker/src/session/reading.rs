@@ -106,7 +106,7 @@ impl<C> Session<C> {
         }
         match judged.statements.first().map(|inner| &inner.decision) {
             Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
-            Some(Decision::Allow(_)) => Ok(permit),
+            Some(Decision::Allow(prepared)) => Ok(permit.running(prepared)),
             None => match &judged.unreadable {
                 Some(fault) => Err(Refused::by(fault.denial.clone())),
                 None => Ok(permit),

@@ -48,6 +48,8 @@ impl<C> Session<C> {
                 Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
                     moved |= permit.runs_foreign_code();
+                    // What is prepared here may be run further on: its name means nothing before the server has it.
+                    moved |= matches!(permit.names(), Names::Prepare(_));
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,

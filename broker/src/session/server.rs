@@ -164,7 +164,8 @@ impl<C> Session<C> {
             b'c' if self.is_cut() => return Ok(Answer::Drop),
             b'N' => {
                 let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
-                return Ok(self.told(&report));
+                let blind = self.changes_blindly();
+                return Ok(self.told(&report, blind));
             }
             // Notifications, parameter descriptions, the end of COPY out.
             b'A' | b't' | b'c' => {}
@@ -286,6 +287,7 @@ impl<C> Session<C> {
             self.log.note_fatal();
             return Answer::Last;
         }
+        let blind = self.changes_blindly();
         let mut refusal = None;
         let ours = self.guarded_failed(report.sqlstate);
         match self.pending.front_mut() {
@@ -311,7 +313,7 @@ impl<C> Session<C> {
         match refusal {
             Some(complaint) if self.nonce.made(report.message) => Answer::Replace(complaint),
             // An earlier error, or an already aborted transaction: the server's own words.
-            _ => self.told(report),
+            _ => self.told(report, blind),
         }
     }
 
