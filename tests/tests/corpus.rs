@@ -29,6 +29,56 @@ async fn what_a_statement_reaches_without_naming_it_is_judged() -> Result<()> {
     Ok(())
 }
 
+/// Fresh attacks: what works today is named in `open.txt`, and nothing else works; what is cured has to be taken out.
+async fn only_what_is_known_works(folder: &str) -> Result<()> {
+    let folder = tests::house::root().join("tests/corpus/fresh").join(folder);
+    let corpus = Corpus::read(&folder)?;
+    let options = Options {
+        modes: &[Mode::Simple, Mode::Extended],
+        ..Options::default()
+    };
+    let report = run(&corpus, &options).await?;
+    let known = std::fs::read_to_string(folder.join("open.txt")).unwrap_or_default();
+    let known: Vec<&str> = known.lines().collect();
+    let open: Vec<&str> = report.failures().map(|line| line.id.as_str()).collect();
+    assert_eq!(open, known, "{report}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_do_not_work() -> Result<()> {
+    only_what_is_known_works("").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_on_limits_do_not_work() -> Result<()> {
+    only_what_is_known_works("limits").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_on_read_only_do_not_work() -> Result<()> {
+    only_what_is_known_works("read-only").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_do_not_stop_honest_statements() -> Result<()> {
+    only_what_is_known_works("extension").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fresh_attack_works_without_a_broker() -> Result<()> {
+    for folder in ["", "limits", "read-only"] {
+        let folder = tests::house::root().join("tests/corpus/fresh").join(folder);
+        let options = Options {
+            direct: true,
+            ..Options::default()
+        };
+        let report = run(&Corpus::read(&folder)?, &options).await?;
+        assert!(report.failures().next().is_none(), "{report}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_statement_stays_refused_in_other_words() -> Result<()> {
     reworded(20_261_122, 4_000, 60).await?.sound()

@@ -268,6 +268,15 @@ impl Plot<'_> {
         Ok(left)
     }
 
+    /// As at the start, for who does not go through the broker.
+    pub async fn again(&mut self) -> Result<()> {
+        self.backends_gone().await?;
+        if self.print().await? != self.clean {
+            self.renew().await?;
+        }
+        Ok(())
+    }
+
     /// Makes the database anew.
     pub async fn renew(&mut self) -> Result<()> {
         let name = self.database.clone();

@@ -9,6 +9,7 @@ pub mod mutate;
 pub mod proto;
 pub mod report;
 pub mod run;
+pub mod steps;
 pub mod tap;
 pub mod wire;
 

@@ -11,6 +11,7 @@ use super::case::{Case, Corpus, Expect};
 use super::ground::{Ground, Left, Plot};
 use super::proto;
 use super::report::{Line, Outcome, Report};
+use super::steps;
 use super::wire::{self, Mode, Received};
 
 /// What no job may receive: the fixture's secrets, and the word that attacks put together.
@@ -27,6 +28,8 @@ pub struct Options {
     pub only: String,
     /// The ways in which each is sent.
     pub modes: &'static [Mode],
+    /// Attacks only, past the broker: each has to work there, or it is none.
+    pub direct: bool,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
             plots: 3,
             only: String::new(),
             modes: Mode::ALL,
+            direct: false,
         }
     }
 }
@@ -47,6 +51,7 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
         .iter()
         .enumerate()
         .filter(|(_, case)| case.id.contains(&options.only))
+        .filter(|(_, case)| !options.direct || (case.is_attack() && case.proto.is_none()))
         .collect();
     let (next, lines) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = (0..options.plots).map(|number| {
@@ -54,7 +59,12 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
         async move {
             let mut plot = ground.plot(number).await?;
             while let Some((at, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (outcome, ways) = match try_case(&mut plot, case, options.modes).await {
+                let tried = if options.direct {
+                    directly(&mut plot, case).await
+                } else {
+                    try_case(&mut plot, case, options.modes).await
+                };
+                let (outcome, ways) = match tried {
                     Ok(done) => done,
                     Err(error) => {
                         plot.renew().await?;
@@ -92,6 +102,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(O
     }
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
+        (None, _) if case.steps.is_some() => (conversation(plot, case).await?, 1),
         (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
         (None, Expect::Allow | Expect::Intact) => honest(plot, case).await?,
     };
@@ -121,9 +132,69 @@ async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome>
     })
 }
 
+/// An attack past the broker. It is one when its check, its marker or a secret says so.
+async fn directly(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
+    if let Some(setup) = &case.setup {
+        plot.superuser(&plot.ground.fill(setup)).await?;
+    }
+    let mut ways = 0;
+    let mut seen = String::new();
+    for mode in [Mode::Simple, Mode::Extended] {
+        ways += 1;
+        let mut peer = plot.direct().await?;
+        let received = match &case.steps {
+            Some(steps) => steps::play(plot, &mut peer, steps).await?,
+            None => {
+                let sql = steps::fill(plot, &case.sql).await?;
+                wire::send(&mut peer, mode, &sql, case.copy_in.as_deref()).await?
+            }
+        };
+        let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+        let worked = told(plot, case, &received).await?;
+        plot.again().await?;
+        if worked.is_some() {
+            return Ok((Outcome::Fine, ways));
+        }
+        seen = received.text;
+    }
+    let seen: String = seen.chars().take(300).collect();
+    let reason = format!("it has no effect without a broker either: {seen:?}");
+    Ok((Outcome::Failed(reason), ways))
+}
+
+/// A case of the wire, message by message.
+async fn conversation(plot: &mut Plot<'_>, case: &Case) -> Result<Outcome> {
+    let steps = case.steps.as_deref().unwrap_or_default();
+    let mut peer = plot.job().await?;
+    let received = steps::play(plot, &mut peer, steps).await?;
+    let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+    let seen: String = received.text.chars().take(300).collect();
+    if !case.is_attack() {
+        plot.reset().await?;
+        let mut peer = plot.direct().await?;
+        let expected = steps::play(plot, &mut peer, steps).await?;
+        let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+        plot.reset().await?;
+        if received.denied || received.results != expected.results {
+            let reason = format!("without the broker it gives {:?}; received {seen:?}", expected.results);
+            return Ok(Outcome::Failed(reason));
+        }
+        return Ok(Outcome::Fine);
+    }
+    if let Some(reason) = effect(plot, case, &received).await? {
+        return Ok(Outcome::Failed(format!("{reason}; received {seen:?}")));
+    }
+    crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    Ok(if received.denied {
+        Outcome::Refused
+    } else {
+        Outcome::WithoutEffect
+    })
+}
+
 /// An attack, in every way: none may have an effect.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
-    let sql = plot.ground.fill(&case.sql);
+    let sql = steps::fill(plot, &case.sql).await?;
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -136,7 +207,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
         let worked = match effect(plot, case, &received).await? {
             None if case.expect == Expect::Mask && !received.denied => Some("it was not refused".to_owned()),
             // What the broker refused must not have reached the server, in whole.
-            None if received.denied && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
+            None if received.denied && !received.limited && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
                 Some("its text went upstream".to_owned())
             }
             found => found,
@@ -167,6 +238,16 @@ async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Rec
 
 /// Whether an attack worked, and how one can tell. Afterwards the database is as at the start.
 async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
+    let found = told(plot, case, received).await?;
+    Ok(match plot.reset().await? {
+        Left::Nothing => found,
+        Left::Rows => found.or(Some("rows were changed".to_owned())),
+        Left::Schema => found.or(Some("the schema was changed".to_owned())),
+    })
+}
+
+/// What the check, the marker and the secrets say.
+async fn told(plot: &Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
     let mut found = None;
     if let Some(check) = &case.check
         && plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
@@ -195,17 +276,12 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
             }
         }
     }
-    match plot.reset().await? {
-        Left::Nothing => {}
-        Left::Rows => found = found.or(Some("rows were changed".to_owned())),
-        Left::Schema => found = found.or(Some("the schema was changed".to_owned())),
-    }
     Ok(found)
 }
 
 /// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then.
 async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
-    let sql = plot.ground.fill(&case.sql);
+    let sql = steps::fill(plot, &case.sql).await?;
     let mut ways = 0;
     for mode in [Mode::Simple, Mode::Extended, Mode::Pipeline] {
         ways += 1;
@@ -214,7 +290,9 @@ async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
             Some(check) => plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
             None => false,
         };
-        let whole = plot.tap.saw(sql.trim().as_bytes());
+        // Where a statement decides what the next one means, they are sent one by one.
+        let statements = wire::split(&sql);
+        let whole = plot.tap.saw(sql.trim().as_bytes()) || statements.iter().all(|one| plot.tap.saw(one.as_bytes()));
         let left = plot.reset().await?;
         let refused = received.denied || received.errors.iter().any(|state| state == "closed");
         let failed = |reason: String| {
