@@ -6,6 +6,7 @@ pub mod crash;
 pub mod cut;
 pub mod endings;
 pub mod full;
+pub mod fuzz;
 pub mod hostile;
 pub mod layer;
 pub mod oracle;
