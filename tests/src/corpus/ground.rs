@@ -244,6 +244,12 @@ impl Plot<'_> {
         Ok(row.get(0))
     }
 
+    /// What the database is from here on is what a case has to leave behind.
+    pub async fn accept(&mut self) -> Result<()> {
+        self.clean = self.print().await?;
+        Ok(())
+    }
+
     /// Waits until the broker has seen what somebody else did to the schema.
     pub async fn seen(&self) {
         tokio::time::sleep(SEEN_BY_THE_BROKER).await;

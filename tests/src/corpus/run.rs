@@ -98,6 +98,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(O
     }
     if let Some(setup) = &case.setup {
         plot.superuser(&plot.ground.fill(setup)).await?;
+        plot.accept().await?;
         plot.seen().await;
     }
     let done = match (&case.proto, case.expect) {
