@@ -61,12 +61,14 @@ struct Row {
     parents: Vec<(String, String)>,
     #[serde(default)]
     key: Vec<String>,
-    /// Number, type, the labels of an enum, whether it is computed.
     #[serde(default)]
-    facts: Option<Vec<(i16, String, Option<Vec<String>>, bool)>>,
+    facts: Option<Vec<Fact>>,
     #[serde(default)]
     attached: Option<Attached>,
 }
+
+/// Of a column its number, its type, the labels of an enum, whether it is computed.
+type Fact = (i16, String, Option<Vec<String>>, bool);
 
 /// Reads the system part into a snapshot without user relations.
 pub fn read_system(text: &str) -> Result<Snapshot, String> {

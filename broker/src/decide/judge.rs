@@ -24,8 +24,11 @@ pub struct Ground<'a> {
     /// The schema it was read against.
     pub snapshot: &'a Snapshot,
     /// Puts something else in the place of relations: [`splice()`], here or in another process.
-    pub splice: &'a dyn Fn(&str, &[Replacement]) -> Result<String, SpliceFault>,
+    pub splice: &'a Splice<'a>,
 }
+
+/// [`splice()`], wherever it runs.
+type Splice<'a> = dyn Fn(&str, &[Replacement]) -> Result<String, SpliceFault> + 'a;
 
 impl std::fmt::Debug for Ground<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,7 +94,10 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
         owner,
         text,
         masked: shown,
-        blind: statement.touches.iter().any(|touch| is_blind(touch, scope, ground.snapshot)),
+        blind: statement
+            .touches
+            .iter()
+            .any(|touch| is_blind(touch, scope, ground.snapshot)),
     })
 }
 

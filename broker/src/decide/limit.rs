@@ -32,10 +32,9 @@ impl Watch {
         let changes = permit.effect == Effect::Change;
         // A cursor runs its query when it is read, an EXECUTE what was prepared.
         let (brings, may_write) = match (permit.class, &permit.names) {
-            (Class::Cursor, Names::Cursor(_)) | (Class::Prepare, Names::Execute(_)) => (true, true),
+            (Class::Cursor, Names::Cursor(_)) | (Class::Prepare, Names::Execute(_)) | (Class::Call, _) => (true, true),
             (Class::Cursor, _) => (false, changes),
             (Class::CopyIn | Class::Do, _) => (false, true),
-            (Class::Call, _) => (true, true),
             (Class::Transaction, _) => (false, permit.block == Block::Settles),
             (
                 Class::Select

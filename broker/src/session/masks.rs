@@ -69,7 +69,7 @@ impl<C> Session<C> {
     pub(super) fn told(&self, report: &Report<'_>, blind: bool) -> Answer {
         let scope = &self.grant.scope;
         let is = |class: &&str| report.sqlstate.starts_with(*class);
-        let (names, rows) = (NAMES_ONLY.iter().any(|class| is(class)), ROWS.iter().any(|class| is(class)));
+        let (names, rows) = (NAMES_ONLY.iter().any(is), ROWS.iter().any(is));
         match (scope.masks.is_empty(), blind) {
             (false, _) if names => Answer::Less(PLACES, None),
             (false, _) => Answer::Less(QUOTES, Some(WITHHELD)),

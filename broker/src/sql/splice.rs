@@ -98,11 +98,12 @@ fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Ve
         edits.push((schema.start..rest.start, String::new()));
     }
     if let (Some(grouping), false) = (&source.grouping, grouped.is_empty()) {
-        let columns: String = grouped
+        let item = identifier(&source.shown);
+        let columns: Vec<String> = grouped
             .iter()
-            .map(|column| format!("{}.{}, ", identifier(&source.shown), identifier(column)))
+            .map(|column| format!("{item}.{}", identifier(column)))
             .collect();
-        edits.push((grouping.at..grouping.at, columns));
+        edits.push((grouping.at..grouping.at, format!("{}, ", columns.join(", "))));
     }
     if edits.iter().any(|(range, _)| text.get(range.clone()).is_none()) {
         return Err(SpliceFault::Mismatch);

@@ -49,11 +49,7 @@ impl Exposure {
             "public-table" => format!("everybody has {by} on {name}"),
             "public-definer" => format!("everybody may call {name}, which runs with the rights of {by}"),
             "unpinned-definer" => format!("{name} runs with the rights of {by} under the caller's search_path"),
-            "definer-trigger" => format!(
-                "a change of {name} fires {}, which runs with the rights of {by}: a policy cannot see what it does",
-                self.on.as_deref().unwrap_or_default()
-            ),
-            "invoker-trigger" => format!(
+            "definer-trigger" | "invoker-trigger" => format!(
                 "a change of {name} fires {}, which runs with the rights of {by}: a policy cannot see what it does",
                 self.on.as_deref().unwrap_or_default()
             ),
