@@ -10,11 +10,6 @@ use super::nearest::did_you_mean;
 use super::node::{Key, Node, Value, Word, not_yet_enforced};
 use super::{Enforcement, MaskRule, Rule};
 
-/// FAIL-CLOSED SWITCH. Until statements are rewritten, no scope with a mask may load outside of this crate's own tests.
-/// Whoever merges the rewriting sets it to `true`, takes `mask` and `always-mask` out of the `not-yet-enforced` cases of
-/// `tests/tests/bad_surroundings.rs` and `bad_input.rs`, and then removes it.
-pub const ENFORCED: bool = cfg!(test);
-
 /// Masks that are a word.
 pub const WORDS: &[&str] = &["nullify", "digits", "email", "fake-name"];
 /// Masks that are a mapping with one key.
@@ -82,10 +77,6 @@ impl RawMask {
 /// Reports masks that cannot be kept where `enforcement` says who enforces; `key` is where `mask` or `always-mask`
 /// stands.
 pub fn check_enforcement(masks: &[RawMask], key: (&str, Span), enforcement: Enforcement, report: &mut Report) {
-    if !ENFORCED {
-        not_yet_enforced(key.0, key.1, report);
-        return;
-    }
     if enforcement == Enforcement::Role {
         not_yet_enforced(&format!("{}` with `enforcement: role", key.0), key.1, report);
         return;
