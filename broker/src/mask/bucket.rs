@@ -79,15 +79,14 @@ impl fmt::Display for Bucket {
 }
 
 /// Towards minus infinity, and never below `least`: the remainder of a division has the sign of the value.
-fn floor(value: &str, step: &str, least: &str) -> String {
+fn floor(value: &str, step: &str, least: &str, towards_zero: &str) -> String {
     let rest = format!("pg_catalog.mod({value}, {step})");
-    let towards_zero = op(value, "-", &rest);
     format!(
         "CASE WHEN {} OR {} THEN {towards_zero} WHEN {} THEN {least} ELSE {} END",
         op(value, ">=", "0"),
         op(&rest, "=", "0"),
         op(value, "<", &op(least, "+", step)),
-        op(&towards_zero, "-", step),
+        op(towards_zero, "-", step),
     )
 }
 
@@ -97,11 +96,9 @@ fn integer(column: &str, of: &ColumnType, step: u64) -> String {
         "integer" => "-2147483648",
         _ => "-9223372036854775808",
     };
-    floor(
-        &format!("({column})::bigint"),
-        &format!("'{step}'::bigint"),
-        &format!("'{least}'::bigint"),
-    )
+    let (value, step) = (format!("({column})::bigint"), format!("'{step}'::bigint"));
+    let towards_zero = op(&value, "-", &format!("pg_catalog.mod({value}, {step})"));
+    floor(&value, &step, &format!("'{least}'::bigint"), &towards_zero)
 }
 
 fn numeric(column: &str, of: &ColumnType, step: u64) -> String {
@@ -115,12 +112,15 @@ fn numeric(column: &str, of: &ColumnType, step: u64) -> String {
         [] => "1e1000".to_owned(),
     };
     let (least, most) = (format!("'-{most}'::numeric"), format!("'{most}'::numeric"));
+    let step = format!("'{step}'::numeric");
+    // A difference would keep the value's number of decimals.
+    let towards_zero = op(&format!("pg_catalog.div({value}, {step})"), "*", &step);
     format!(
         "CASE WHEN {} THEN 'NaN'::numeric WHEN {} THEN {most} WHEN {} THEN {least} ELSE {} END",
         op(&value, "=", "'NaN'::numeric"),
         op(&value, ">", &most),
         op(&value, "<", &least),
-        floor(&value, &format!("'{step}'::numeric"), &least),
+        floor(&value, &step, &least, &towards_zero),
     )
 }
 

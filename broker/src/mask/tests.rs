@@ -1,4 +1,4 @@
-//! The expressions as text; what they do to rows is tried on a live server in `tests/tests/masks.rs`.
+//! The expressions as text; what they do to rows is tried on a live server in `tests/tests/mask_expressions.rs`.
 
 use std::collections::BTreeMap;
 
