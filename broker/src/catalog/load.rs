@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::sql::snapshot::Attached;
+use crate::mask::ColumnType;
+use crate::sql::snapshot::{Attached, ColumnFact};
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -58,6 +59,11 @@ struct Row {
     columns: Vec<String>,
     owner: Option<(String, String)>,
     parents: Vec<(String, String)>,
+    #[serde(default)]
+    key: Vec<String>,
+    /// Number, type, the labels of an enum, whether it is computed.
+    #[serde(default)]
+    facts: Option<Vec<(i16, String, Option<Vec<String>>, bool)>>,
     #[serde(default)]
     attached: Option<Attached>,
 }
@@ -147,6 +153,17 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                     .parents
                     .into_iter()
                     .map(|(schema, name)| (plain(schema), name))
+                    .collect(),
+                key: row.key,
+                facts: row
+                    .facts
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(number, of, labels, generated)| ColumnFact {
+                        number,
+                        of: ColumnType::new(&of, labels.unwrap_or_default()),
+                        generated,
+                    })
                     .collect(),
                 attached: row.attached.map(known).unwrap_or_default(),
             },

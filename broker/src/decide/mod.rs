@@ -5,6 +5,7 @@ pub mod explain;
 pub mod judge;
 pub mod limit;
 pub mod reason;
+pub mod rewrite;
 pub mod rights;
 
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl MatchedScope {
 /// What becomes of one statement.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// It may be sent as it is.
+    /// It may be sent, as it is or as [`Permit::text`] says.
     Allow(Permit),
     /// It must not be sent.
     Deny(Denial),
@@ -76,6 +77,12 @@ pub struct Permit {
     pub(in crate::decide) owner: Option<Arc<str>>,
     /// The relations it makes or changes as that owner, by schema and name.
     pub(in crate::decide) defines: Arc<[(String, String)]>,
+    /// What must be sent in its place.
+    pub(in crate::decide) text: Option<Arc<str>>,
+    /// The masked columns it shows, as `schema.table.column`.
+    pub(in crate::decide) masked: Arc<[String]>,
+    /// It changes rows of which the scope may not read every column.
+    pub(in crate::decide) blind: bool,
 }
 
 impl Permit {
@@ -123,6 +130,32 @@ impl Permit {
     /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].
     pub fn asks(&self) -> &[u16] {
         &self.asks
+    }
+
+    /// What must be sent in place of the statement; `None` where it is sent as it came.
+    pub fn text(&self) -> Option<&Arc<str>> {
+        self.text.as_ref()
+    }
+
+    /// The masked columns it shows, as `schema.table.column`.
+    pub fn masked(&self) -> &Arc<[String]> {
+        &self.masked
+    }
+
+    /// Whether it changes rows of which the scope may not read every column: an error may quote them, because checks,
+    /// generated columns and indexes are computed from whole rows.
+    pub fn changes_blindly(&self) -> bool {
+        self.blind
+    }
+
+    /// EXECUTE of what `prepared` was given for.
+    #[must_use]
+    pub fn running(&self, prepared: &Self) -> Self {
+        Self {
+            masked: prepared.masked.clone(),
+            blind: prepared.blind,
+            ..self.clone()
+        }
     }
 
     /// The policy lines that allowed it.

@@ -1,5 +1,6 @@
 //! What the client sends: judged, recorded, staged for the server, or refused.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -164,12 +165,12 @@ impl<C> Session<C> {
             let permit = match self.allowed(statement) {
                 Ok(permit) => permit,
                 Err(refused) => {
-                    let sent = text.get(..statement.span.start).unwrap_or_default();
+                    let sent = judged.outgoing(text, statement.span.start);
                     self.note_refused(&refused, statement_text(text, statement));
                     if statement.class == Class::CopyIn {
                         return self.refuse_copy_in(&runs, refused.complaint).map(|()| None);
                     }
-                    self.refuse_query(sent, refused.complaint, runs);
+                    self.refuse_query(&sent, refused.complaint, runs);
                     return Ok(None);
                 }
             };
@@ -183,10 +184,18 @@ impl<C> Session<C> {
             ended: 0,
             refusal: None,
         });
+        let outgoing = match judged.outgoing(text, text.len()) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(other) => {
+                let mut out = BytesMut::with_capacity(other.len() + 8);
+                frontend::put_query(&mut out, &other);
+                out
+            }
+        };
         match first_permit {
-            Some(permit) => self.link.send(&permit, message),
+            Some(permit) => self.link.send(&permit, outgoing),
             // An empty text runs nothing; the server answers EmptyQueryResponse.
-            None => self.link.send_own(message),
+            None => self.link.send_own(outgoing),
         }
         Ok(None)
     }
@@ -251,7 +260,15 @@ impl<C> Session<C> {
             prepared: prepared.clone(),
         });
         self.pipeline = true;
-        self.send_for(&prepared, message);
+        let outgoing = match prepared.judged.outgoing(parse.text, parse.text.len()) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(other) => {
+                let mut out = BytesMut::with_capacity(message.len() + other.len());
+                frontend::put_parse_of_types(&mut out, parse.name, &other, parse.types);
+                out
+            }
+        };
+        self.send_for(&prepared, outgoing);
         Ok(None)
     }
 
@@ -326,6 +343,13 @@ impl<C> Session<C> {
             return Ok(Some(message));
         };
         self.pipeline = true;
+        if !judged.says_the_same(&prepared.judged) {
+            let refused = self.no_longer_masked();
+            self.note_refused(&refused, &prepared.text);
+            let name = self.nonce.name().to_owned();
+            self.refuse_parse(&name, refused.complaint);
+            return Ok(None);
+        }
         if let Some(fault) = &judged.unreadable {
             // It could be read when it was prepared, and cannot now.
             self.note_denied(&fault.denial, &prepared.text);
@@ -467,6 +491,7 @@ impl<C> Session<C> {
             intent,
             started: Instant::now(),
             class: statement.class,
+            blind: permit.changes_blindly(),
             makes,
             copy,
         }

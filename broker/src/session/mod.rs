@@ -8,6 +8,7 @@ mod copy;
 pub mod core;
 mod guard;
 mod log;
+mod masks;
 mod owner;
 mod pending;
 pub mod prepared;
@@ -31,6 +32,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -149,6 +152,8 @@ pub struct Session<C> {
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
+    /// The columns of which no raw value may come back, as of a version of the schema.
+    raw: Option<(u64, masks::RawColumns)>,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -245,6 +250,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             commit: commit::Commit::default(),
             parting: None,
             stop: None,
+            raw: None,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };
@@ -259,7 +265,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             return End::Unrecorded(fault);
         }
         let grant = self.grant.clone();
-        let mut over = pin!(over(slot, &grant, stop));
+        // Looked at only when one of its reasons calls, not each time the session moves.
+        let mut over = FuturesUnordered::from_iter([over(slot, &grant, stop)]);
+        let mut over = pin!(poll_fn(move |cx| match over.poll_next_unpin(cx) {
+            Poll::Ready(Some(ending)) => Poll::Ready(ending),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }));
         loop {
             if let Err(end) = self.turn(over.as_mut()).await {
                 return end;

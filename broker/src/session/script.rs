@@ -48,6 +48,8 @@ impl<C> Session<C> {
                 Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
                     moved |= permit.runs_foreign_code();
+                    // What is prepared here may be run further on: its name means nothing before the server has it.
+                    moved |= matches!(permit.names(), Names::Prepare(_));
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,
@@ -173,7 +175,7 @@ impl<C> Session<C> {
         self.note_sent(&permit);
         self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
-        frontend::put_parse(&mut out, "", text);
+        frontend::put_parse(&mut out, "", &judged.outgoing(text, text.len()));
         frontend::put_bind(&mut out, "", "");
         frontend::put_describe_portal(&mut out, "");
         frontend::put_execute(&mut out, "");
@@ -216,7 +218,7 @@ impl<C> Session<C> {
                 self.note_sent(&permit);
                 self.wardrobe.use_hat();
                 let mut out = BytesMut::with_capacity(text.len() + 8);
-                frontend::put_query(&mut out, text);
+                frontend::put_query(&mut out, &judged.outgoing(text, text.len()));
                 self.pending.push_back(Expect::Query {
                     runs: vec![run],
                     ended: 0,

@@ -10,6 +10,8 @@ pub mod quote;
 pub(crate) mod sample;
 pub mod settings;
 pub mod snapshot;
+pub mod source;
+pub mod splice;
 mod tripwire;
 
 use std::fmt;
@@ -21,6 +23,7 @@ pub use grammar::Unreadable;
 pub use kinds::Kind;
 pub use lower::{read, read_small};
 pub use snapshot::{Relation, RelationKind, Snapshot};
+pub use source::Source;
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -140,6 +143,12 @@ pub struct Statement {
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
+    /// Where it reads relations in FROM, so that something else can stand for their rows.
+    pub sources: Vec<Source>,
+    /// What it reads of relations elsewhere: of what it writes to, in definitions, as a whole. Nothing can stand there.
+    pub direct: Vec<Touch>,
+    /// Relations that get, or whose columns get, another name.
+    pub renames: Vec<(String, String)>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
@@ -186,6 +195,23 @@ pub enum Columns {
     Whole,
     /// Exactly these, sorted. Empty for `SELECT count(*) FROM t`, which any column rule covers.
     Named(Vec<String>),
+}
+
+impl Columns {
+    /// None of them.
+    pub fn none() -> Self {
+        Self::Named(Vec::new())
+    }
+
+    /// These as well.
+    pub fn add(&mut self, columns: &[&str]) {
+        let Self::Named(named) = self else { return };
+        for column in columns {
+            if let Err(at) = named.binary_search_by(|known| known.as_str().cmp(column)) {
+                named.insert(at, (*column).to_owned());
+            }
+        }
+    }
 }
 
 /// A function by the schema it resolves to.

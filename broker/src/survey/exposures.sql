@@ -92,7 +92,7 @@ found AS (
   SELECT 'login-member', NULL, g.rolname, NULL, NULL, pg_catalog.format('REVOKE %I FROM %I;', g.rolname, CURRENT_USER)
   FROM pg_catalog.pg_roles g
   WHERE g.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
-                      'pg_execute_server_program')
+                      'pg_execute_server_program', 'pg_maintain', 'pg_create_subscription')
     AND pg_catalog.pg_has_role(CURRENT_USER, g.oid, 'MEMBER')
     AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
   UNION ALL

@@ -44,6 +44,8 @@ pub struct Case {
     pub marker: Option<String>,
     /// A case of the wire, by name.
     pub proto: Option<String>,
+    /// The first major version whose grammar or catalogs have it.
+    pub min_pg: Option<u64>,
 }
 
 /// All cases, and what they are tried with.
@@ -112,6 +114,7 @@ impl Case {
             check: text("check"),
             marker: text("marker"),
             proto: text("proto"),
+            min_pg: row["min_pg"].as_u64(),
         })
     }
 

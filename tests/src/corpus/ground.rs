@@ -22,6 +22,8 @@ const SEEN_BY_THE_BROKER: Duration = Duration::from_millis(10_500);
 pub struct Ground {
     /// PostgreSQL, broker, issuer.
     pub house: House,
+    /// The server's major version.
+    pub version: u64,
     taps: Vec<Tap>,
 }
 
@@ -70,8 +72,12 @@ impl Ground {
         let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(house.cluster.home().join("data/pg_hba.conf"), rules)?;
         house.cluster.psql("postgres", "SELECT pg_reload_conf()")?;
+        let version = house
+            .cluster
+            .psql("postgres", "SELECT current_setting('server_version_num')::int / 10000")?;
         Ok(Self {
             taps: receiver.await?,
+            version: version.parse()?,
             house,
         })
     }

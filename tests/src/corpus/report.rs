@@ -12,7 +12,7 @@ pub enum Outcome {
     WithoutEffect,
     /// An honest statement that worked, or that was refused where it may be.
     Fine,
-    /// There is no script for this case of the wire.
+    /// There is no script for this case of the wire, or the server is too old for it.
     Skipped,
     /// An attack that worked, an honest statement that did not, or a run that could not be judged; with the reason.
     Failed(String),

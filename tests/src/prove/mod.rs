@@ -13,6 +13,7 @@ pub mod oracle;
 pub mod regress;
 pub mod reworded;
 pub mod score;
+pub mod versions;
 pub mod workload;
 
 pub use canary::Canaries;

@@ -7,6 +7,7 @@
 //! serves others reads only small texts by itself ([`read_small`]); the rest is for `reader`'s processes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
@@ -138,8 +139,19 @@ pub(in crate::sql) fn read_small<T: Send>(
     })
 }
 
-/// Refuses what is too large or too deep, by its bytes and its tokens alone.
-fn measure(text: &str) -> Result<Measured, Unreadable> {
+/// The tokens of a text without its comments: what each is, and where.
+pub(in crate::sql) fn tokens(text: &str) -> Result<Vec<(nodes::Token, Range<usize>)>, Unreadable> {
+    let place = |at: i32| usize::try_from(at).unwrap_or(usize::MAX);
+    let known = |token: &nodes::ScanToken| {
+        let kind = nodes::Token::try_from(token.token).unwrap_or(nodes::Token::Nul);
+        let comment = matches!(kind, nodes::Token::SqlComment | nodes::Token::CComment);
+        (!comment).then(|| (kind, place(token.start)..place(token.end)))
+    };
+    Ok(scan(text)?.iter().filter_map(known).collect())
+}
+
+/// PostgreSQL's own scanner, on a text that it cannot be made to dwell on.
+fn scan(text: &str) -> Result<Vec<nodes::ScanToken>, Unreadable> {
     if text.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
@@ -149,11 +161,21 @@ fn measure(text: &str) -> Result<Measured, Unreadable> {
     bounds::scannable(text)?;
     // The scanner's binding must not meet a text without a single token.
     let scanned = format!("{text}\n;");
-    let tokens = match catch_unwind(|| pg_query::scan_tokens(&scanned)) {
-        Ok(Ok(tokens)) => tokens,
-        Ok(Err(error)) => return Err(refused(error)),
-        Err(_) => return Err(Unreadable::Crashed),
-    };
+    match catch_unwind(|| pg_query::scan_tokens(&scanned)) {
+        Ok(Ok(tokens)) => Ok(tokens),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(Unreadable::Crashed),
+    }
+}
+
+/// Runs `work` on a thread with room for the deepest tree.
+pub(in crate::sql) fn on_a_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
+    on_a_stack_of(BIG_STACK, work)
+}
+
+/// Refuses what is too large or too deep, by its bytes and its tokens alone.
+fn measure(text: &str) -> Result<Measured, Unreadable> {
+    let tokens = scan(text)?;
     let (depth, weight) = bounds::measure(&tokens)?;
     if depth > MAX_DEPTH {
         return Err(Unreadable::TooDeep);

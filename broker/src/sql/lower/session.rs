@@ -151,9 +151,17 @@ impl Walk<'_> {
                 _ => self.opaque("an EXPLAIN option of an unknown kind"),
             }
         }
+        let first = self.sources.len();
         match query {
             Some(query) => self.wrapped(query),
             None => self.opaque("EXPLAIN of nothing"),
+        }
+        if options
+            .iter()
+            .filter_map(option)
+            .any(|(name, _)| name.eq_ignore_ascii_case("verbose"))
+        {
+            self.binds_sources(first, "EXPLAIN VERBOSE shows what the values are made of");
         }
         self.class = Class::Explain;
     }
@@ -295,10 +303,16 @@ impl Walk<'_> {
             kind,
             relation,
             name: _,
-            params: _,
+            params,
         } = reindex;
         self.class = Class::Maintain;
         self.changes();
+        if params
+            .iter()
+            .any(|node| option(node).is_none_or(|(name, _)| name == "tablespace"))
+        {
+            self.opaque("REINDEX into a tablespace");
+        }
         match ReindexObjectType::try_from(*kind) {
             Ok(ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable) => {
                 self.touch_target(Class::Maintain, relation.as_ref(), false);

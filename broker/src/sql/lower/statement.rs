@@ -11,6 +11,7 @@ impl Walk<'_> {
             self.opaque("an empty statement");
             return;
         };
+        self.replaceable = is_replaceable(statement);
         match statement {
             NodeEnum::SelectStmt(select) => {
                 self.select(select);
@@ -139,4 +140,21 @@ fn class_of(statement: &NodeEnum) -> Class {
             }
         }
     }
+}
+
+/// Statements that read rows once, now: what is defined over a relation would read it for everybody, later.
+fn is_replaceable(statement: &NodeEnum) -> bool {
+    matches!(
+        statement,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::CopyStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::ExplainStmt(_)
+            | NodeEnum::PrepareStmt(_)
+            | NodeEnum::DeclareCursorStmt(_)
+    )
 }
