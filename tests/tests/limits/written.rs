@@ -102,9 +102,6 @@ async fn more_affected_rows_than_allowed_are_never_permanent() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_snapshot_hides_no_rows() -> Result<()> {
     let house = house().await?;
-    house
-        .cluster
-        .psql("shop", "CREATE TABLE app.parted (id int) PARTITION BY LIST (id)")?;
     let (mut peer, _grant) = raw(&house, "few").await?;
     for begin in [
         "BEGIN ISOLATION LEVEL REPEATABLE READ",
@@ -119,7 +116,7 @@ async fn an_old_snapshot_hides_no_rows() -> Result<()> {
             // The transaction's snapshot knows nothing of this partition; its INSERT goes there all the same.
             house.cluster.psql(
                 "shop",
-                "CREATE TABLE app.parted_one PARTITION OF app.parted FOR VALUES IN (1)",
+                "CREATE TABLE app.one (id int); ALTER TABLE app.parted ATTACH PARTITION app.one FOR VALUES IN (1)",
             )?;
             let (code, text) = error(&q(&mut peer, sql).await?);
             assert!(
@@ -128,7 +125,7 @@ async fn an_old_snapshot_hides_no_rows() -> Result<()> {
             );
             q(&mut peer, "COMMIT").await?;
             assert_eq!(count(&house, "parted")?, "0", "{begin} {sql}");
-            house.cluster.psql("shop", "DROP TABLE app.parted_one")?;
+            house.cluster.psql("shop", "DROP TABLE app.one")?;
         }
     }
     verified(&house)
