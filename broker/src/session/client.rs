@@ -233,8 +233,13 @@ impl<C> Session<C> {
                 return Ok(None);
             }
         }
+        if let Err(refused) = self.declared(&parse) {
+            self.note_refused(&refused, parse.text);
+            self.refuse_parse(parse.name, refused.complaint);
+            return Ok(None);
+        }
         let number = self.log.statement(parse.text, first_permit(&judged));
-        let foreign = parse.user_types || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
+        let foreign = parse.has_user_types() || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
         let prepared = Rc::new(Prepared {
             text: parse.text.into(),
             number,

@@ -11,8 +11,23 @@ pub struct Parse<'a> {
     pub name: &'a str,
     /// The SQL text.
     pub text: &'a str,
+    /// The OIDs of the types that parameters are declared to be of, 0 where the server is to find out.
+    types: &'a [[u8; 4]],
+}
+
+impl Parse<'_> {
+    /// The OIDs of the declared types.
+    pub fn types(&self) -> impl Iterator<Item = u32> {
+        self.types
+            .iter()
+            .map(|oid| u32::from_be_bytes(*oid))
+            .filter(|oid| *oid != 0)
+    }
+
     /// A parameter is declared to be of a type that is not PostgreSQL's own.
-    pub user_types: bool,
+    pub fn has_user_types(&self) -> bool {
+        self.types().any(|oid| oid >= FIRST_USER_OID)
+    }
 }
 
 /// The first OID that PostgreSQL gives to what users create (`FirstNormalObjectId`).
@@ -43,12 +58,11 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireFault> {
     let count = usize::try_from(reader.int16()?).map_err(|_| reader.malformed())?;
     let types = reader.bytes(count * 4)?;
     reader.end()?;
-    let user_types = types
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .any(|oid| u32::from_be_bytes(*oid) >= FIRST_USER_OID);
-    Ok(Parse { name, text, user_types })
+    Ok(Parse {
+        name,
+        text,
+        types: types.as_chunks::<4>().0,
+    })
 }
 
 /// The portal and the statement a `Bind` names. The body may be cut after them: the values are streamed past, and
@@ -190,7 +204,7 @@ mod tests {
             Parse {
                 name: "s",
                 text: "SELECT 1",
-                user_types: false,
+                types: &[],
             }
         );
         out.clear();

@@ -23,8 +23,10 @@ mod scope;
 mod select;
 mod sequences;
 mod session;
+mod sets_off;
 mod statement;
 mod types;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +136,9 @@ struct Walk<'a> {
     pinned: Option<String>,
     /// Parameters that name settings.
     asks: Vec<u16>,
+    /// Overloads that are meant only if some value is not of an everyday type, and whether one is.
+    shy: BTreeSet<FunctionName>,
+    odd: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -159,6 +164,8 @@ impl<'a> Walk<'a> {
             effort,
             pinned: None,
             asks: Vec::new(),
+            shy: BTreeSet::new(),
+            odd: false,
         }
     }
 
@@ -173,6 +180,7 @@ impl<'a> Walk<'a> {
                 columns,
             })
             .collect();
+        self.stored_values(&touches);
         let (implied, reaches) = self.implied(&touches);
         Statement {
             class: self.class,
