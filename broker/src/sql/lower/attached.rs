@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
             });
         }
         for read in &view.attached.reads {
-            found.extend(self.values_behind(class, read, &views));
+            found.extend(self.values_behind(class, read, views));
             let columns = match (&read.columns, class) {
                 (Some(columns), Class::Select | Class::CopyOut) => {
                     let mut columns = columns.clone();
