@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
-use crate::sql::snapshot::{Attached, ColumnFact};
+use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -23,16 +23,20 @@ pub enum Part {
 pub fn query(part: Part) -> &'static str {
     match part {
         Part::System => concat!(
-            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
+            include_str!("types.sql"),
+            include_str!("overloads.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
         Part::User => concat!(
-            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
             "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
+            include_str!("types.sql"),
+            include_str!("overloads.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -48,6 +52,10 @@ struct Document {
     functions: Vec<(String, String)>,
     types: Vec<(String, String)>,
     operators: Vec<(String, String)>,
+    #[serde(default)]
+    carriers: Carriers,
+    #[serde(default)]
+    overloads: Overloads,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +178,11 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                 attached: row.attached.map(known).unwrap_or_default(),
             },
         );
+    }
+    snapshot.carriers = document.carriers;
+    snapshot.overloads = document.overloads;
+    for carrier in snapshot.carriers.all() {
+        carrier.schema = plain(std::mem::take(&mut carrier.schema));
     }
     for (names, list) in [
         (&mut snapshot.functions, document.functions),

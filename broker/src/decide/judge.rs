@@ -143,6 +143,13 @@ pub fn readable(value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> 
     Err(reason::setting(&setting, false, scope))
 }
 
+/// Judges functions that a parameter's declared type brings along.
+pub fn brought(functions: &[FunctionName], scope: &Scope) -> Result<(), Box<Denial>> {
+    functions
+        .iter()
+        .try_for_each(|function| callable(function, scope, &mut Vec::new()))
+}
+
 /// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.
 fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) -> Result<Vec<Origin>, Box<Denial>> {
     if !statement.opaque.is_empty() {

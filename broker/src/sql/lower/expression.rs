@@ -455,6 +455,7 @@ impl Walk<'_> {
             colnames: _,
             location: _,
         } = row;
+        self.odd = true;
         for arg in args {
             self.value(arg);
         }

@@ -23,9 +23,11 @@ mod scope;
 mod select;
 mod sequences;
 mod session;
+mod sets_off;
 mod sources;
 mod statement;
 mod types;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -151,6 +153,9 @@ struct Walk<'a> {
     pinned: Option<String>,
     /// Parameters that name settings.
     asks: Vec<u16>,
+    /// Overloads that are meant only if some value is not of an everyday type, and whether one is.
+    shy: BTreeSet<FunctionName>,
+    odd: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -182,6 +187,8 @@ impl<'a> Walk<'a> {
             here: 0,
             pinned: None,
             asks: Vec::new(),
+            shy: BTreeSet::new(),
+            odd: false,
         }
     }
 
@@ -196,6 +203,7 @@ impl<'a> Walk<'a> {
                 columns,
             })
             .collect();
+        self.stored_values(&touches);
         let (implied, reaches) = self.implied(&touches);
         let direct = std::mem::take(&mut self.direct);
         let direct = direct.into_iter().map(|((schema, name), columns)| Touch {

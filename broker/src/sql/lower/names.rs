@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
                     .get(*name)
                     .is_some_and(|holders| holders.iter().any(|held| held == schema))
                 {
-                    self.calls(schema, name);
+                    self.meant(false, schema, name);
                 } else {
                     self.opaque(format!(
                         "function {schema:?}.{name:?} does not exist in the live schema"
@@ -219,8 +219,12 @@ impl<'a> Walk<'a> {
     /// Records every function that an unqualified name can mean; false when there is none.
     pub(super) fn candidates(&mut self, name: &str) -> bool {
         let schemas = self.snapshot.resolve_function(name);
+        let beside = schemas.contains(&"pg_catalog") && functions::is_safe(name);
         for schema in &schemas {
-            self.calls(schema, name);
+            if beside && self.is_listed(&self.snapshot.overloads.plain, schema, name) {
+                continue;
+            }
+            self.meant(beside, schema, name);
         }
         !schemas.is_empty()
     }
@@ -235,10 +239,13 @@ impl<'a> Walk<'a> {
         if schema != "pg_catalog" || !functions::is_safe(name) {
             self.changes();
         }
-        self.functions.insert(FunctionName {
+        let new = self.functions.insert(FunctionName {
             schema: schema.to_owned(),
             name: name.to_owned(),
         });
+        if new {
+            self.carried(&self.snapshot.carriers.functions, schema, name);
+        }
     }
 
     /// A field of a value whose fields are not known: where a function of that name exists, it may be called.
@@ -252,7 +259,7 @@ impl<'a> Walk<'a> {
             // `IN`, `= ANY` and their kin may come without one.
             Some([] | ["pg_catalog", _]) => {}
             Some([name]) => self.plain_operator(name),
-            Some([schema, name]) => self.calls(schema, name),
+            Some([schema, name]) => self.meant(false, schema, name),
             _ => self.opaque("an operator named with its database"),
         }
     }
@@ -268,7 +275,7 @@ impl<'a> Walk<'a> {
             .iter()
             .filter(|schema| *schema != TEMPORARY && holders.contains(schema))
         {
-            self.calls(schema, name);
+            self.meant(true, schema, name);
         }
     }
 
@@ -319,6 +326,10 @@ impl<'a> Walk<'a> {
                 .iter()
                 .find(|on_path| holders.contains(on_path)),
         });
+        if let Some(schema) = found {
+            self.carried(&self.snapshot.carriers.types, schema, name);
+            self.named_type(schema, name);
+        }
         match found.map(String::as_str) {
             None => {
                 self.opaque(format!("type {name:?} does not exist in the live schema"));
