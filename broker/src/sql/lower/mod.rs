@@ -30,7 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+    Ask, Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch,
+    tripwire,
 };
 use scope::{Cte, Level};
 
@@ -132,8 +133,8 @@ struct Walk<'a> {
     effort: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
     pinned: Option<String>,
-    /// Parameters that name settings.
-    asks: Vec<u16>,
+    /// Parameters whose values are judged when they are bound.
+    asks: Vec<Ask>,
 }
 
 impl<'a> Walk<'a> {
@@ -253,10 +254,13 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
-    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    /// Parameters here are not those of a Bind: their values can be any.
     fn asks_anything(&mut self) {
-        if !std::mem::take(&mut self.asks).is_empty() {
-            self.calls("pg_catalog", "current_setting");
+        for ask in std::mem::take(&mut self.asks) {
+            match ask {
+                Ask::Setting(_) => self.calls("pg_catalog", "current_setting"),
+                Ask::Path(_) => self.opaque("set_config with arguments that are not literals"),
+            }
         }
     }
 
