@@ -47,6 +47,9 @@ pub fn query(part: Part) -> &'static str {
 struct Document {
     server_version: u32,
     user: String,
+    /// Documents of older versions lack it: then no relation is named with its database.
+    #[serde(default)]
+    database: String,
     search_path: Vec<String>,
     relations: Vec<Row>,
     functions: Vec<(String, String)>,
@@ -111,6 +114,10 @@ pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
         ..Snapshot::default()
     };
     merge(&mut snapshot, parse(text)?, text);
+    if !base.user.is_empty() {
+        // Whom a session is does not change, whoever reads.
+        snapshot.user.clone_from(&base.user);
+    }
     Ok(snapshot)
 }
 
@@ -145,6 +152,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
         .fold(0, |version, &byte| (version << 8) | u64::from(byte));
     snapshot.server_version = document.server_version;
     snapshot.user = document.user;
+    snapshot.database = document.database;
     snapshot.search_path = document.search_path.into_iter().map(plain).collect();
     for row in document.relations {
         let Some(kind) = kind(&row.kind) else { continue };

@@ -1,6 +1,7 @@
 SELECT pg_catalog.json_build_object(
   'server_version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'user', CURRENT_USER,
+  'database', pg_catalog.current_database(),
   'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
   'relations', COALESCE((
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(

@@ -219,8 +219,10 @@ pub struct Snapshot {
     /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
     /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
-    /// The login's name, what `"$user"`, `current_user` and role references resolve to.
+    /// The name of the role that sessions are: what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
+    /// The server's name of the database, which may stand in front of a schema's.
+    pub database: String,
     /// schema → name → relation, every schema the login can see, `pg_catalog` and `information_schema` included.
     pub relations: HashMap<String, BTreeMap<String, Relation>>,
     /// Function name → the schemas that hold a function, aggregate or procedure of that name.

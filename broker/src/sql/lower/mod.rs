@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
+    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
     Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
@@ -151,8 +151,8 @@ struct Walk<'a> {
     here: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
     pinned: Option<String>,
-    /// Parameters that name settings.
-    asks: Vec<u16>,
+    /// Parameters whose values are judged when they are bound.
+    asks: Vec<Ask>,
     /// Overloads that are meant only if some value is not of an everyday type, and whether one is.
     shy: BTreeSet<FunctionName>,
     odd: bool,
@@ -298,10 +298,13 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
-    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    /// Parameters here are not those of a Bind: their values can be any.
     fn asks_anything(&mut self) {
-        if !std::mem::take(&mut self.asks).is_empty() {
-            self.calls("pg_catalog", "current_setting");
+        for ask in std::mem::take(&mut self.asks) {
+            match ask {
+                Ask::Setting(_) => self.calls("pg_catalog", "current_setting"),
+                Ask::Path(_) => self.opaque("set_config with arguments that are not literals"),
+            }
         }
     }
 

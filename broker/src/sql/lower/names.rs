@@ -77,8 +77,7 @@ impl<'a> Walk<'a> {
             self.opaque("a statement without its relation");
             return None;
         };
-        if !catalogname.is_empty() {
-            self.opaque("a relation named with its database");
+        if !catalogname.is_empty() && !self.is_here(catalogname) {
             return None;
         }
         let schema = match (schemaname.as_str(), relpersistence.as_str()) {
@@ -100,6 +99,15 @@ impl<'a> Walk<'a> {
             name: relname,
             alias: alias.as_ref(),
         })
+    }
+
+    /// True when a name's database is this one, as the server wants it; otherwise that is recorded.
+    pub(super) fn is_here(&mut self, database: &str) -> bool {
+        let here = !database.is_empty() && database == self.snapshot.database;
+        if !here {
+            self.opaque("a name with another database in front");
+        }
+        here
     }
 
     fn look_up(&self, schema: Option<&str>, name: &str) -> Option<&'a Relation> {
@@ -131,11 +139,13 @@ impl<'a> Walk<'a> {
         self.relation(schema, name)
     }
 
-    /// A list of one or two names as `[schema.]name`.
+    /// A list of names as `[[database.]schema.]name`.
     pub(super) fn pair<'t>(&mut self, names: &'t [nodes::Node]) -> Option<(Option<&'t str>, &'t str)> {
         let pair = match strings(names).as_deref() {
             Some([name]) => Some((None, *name)),
             Some([schema, name]) => Some((Some(*schema), *name)),
+            Some([database, schema, name]) if self.is_here(database) => Some((Some(*schema), *name)),
+            Some([_, _, _]) => return None,
             _ => None,
         };
         match pair {
@@ -144,7 +154,7 @@ impl<'a> Walk<'a> {
                 None
             }
             None => {
-                self.opaque("a name of more than two parts");
+                self.opaque("a name of more than three parts");
                 None
             }
             pair => pair,
