@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use tests::corpus::wire::Mode;
-use tests::corpus::{Corpus, Options, matrix, run};
+use tests::corpus::{Corpus, Layer, Options, matrix, run};
 use tests::prove::reworded::reworded;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,8 +75,25 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         return Err(denial);
     }
     let mut rules = Vec::new();
+    within(statement, scope, &mut rules)?;
+    for setting in &statement.settings {
+        settable(setting, statement.class, scope, &mut rules)?;
+    }
+    classed(statement, scope, &mut rules)?;
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::remote(statement, scope))
+        .map_or(Ok(rules), Err)
+}
+
+/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it.
+pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope) -> bool {
+    statement.opaque.is_empty() && within(statement, scope, &mut Vec::new()).is_ok()
+}
+
+/// Everything that a statement touches, reaches without naming it, and calls.
+fn within(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
     for touch in &statement.touches {
-        covered(touch, scope, &mut rules)?;
+        covered(touch, scope, rules)?;
     }
     if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
         let never = scope.never.iter().find(|never| never.covers(schema, name))?;
@@ -85,18 +102,12 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         return Err(reason::reaches_never(statement, relation, never, scope));
     }
     for implied in &statement.implied {
-        behind(implied, scope, &mut rules)?;
+        behind(implied, scope, rules)?;
     }
     for function in &statement.functions {
-        callable(function, scope, &mut rules)?;
+        callable(function, scope, rules)?;
     }
-    for setting in &statement.settings {
-        settable(setting, statement.class, scope, &mut rules)?;
-    }
-    classed(statement, scope, &mut rules)?;
-    limit::unbounded(statement, scope)
-        .or_else(|| limit::remote(statement, scope))
-        .map_or(Ok(rules), Err)
+    Ok(())
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {

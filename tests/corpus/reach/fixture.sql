@@ -1,4 +1,6 @@
 -- What a statement reaches without naming it. The job has schema app; crm.people by columns; hidden, other: nothing; vault: never.
+-- All of it belongs to a role that is no superuser, which DDL in app runs as.
+CREATE ROLE app_owner NOLOGIN; GRANT CREATE ON DATABASE tpl TO app_owner; SET ROLE app_owner;
 CREATE SCHEMA app; CREATE SCHEMA crm; CREATE SCHEMA hidden; CREATE SCHEMA other; CREATE SCHEMA vault;
 CREATE TABLE hidden.tokens(id int PRIMARY KEY, token text);
 INSERT INTO hidden.tokens VALUES (1, 'tok-SECRET-0001'), (200, 'two hundred');

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Parser;
-use tests::corpus::{Corpus, Options, run};
+use clap::{Parser, ValueEnum};
+use tests::corpus::wire::Mode;
+use tests::corpus::{Corpus, Layer, Options, run};
 
 /// Attacks and honest statements, judged by their effect.
 #[derive(Parser)]
@@ -20,6 +21,19 @@ struct Args {
     /// How many cases at the same time.
     #[arg(long, default_value_t = 3)]
     plots: usize,
+    /// Who enforces; with none named, `proxy` and then `both`: each has to hold by itself, and they fail differently.
+    #[arg(long, value_enum)]
+    layer: Option<Which>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Which {
+    /// The broker alone.
+    Proxy,
+    /// The broker, and PostgreSQL's roles behind it.
+    Both,
+    /// PostgreSQL's roles alone, without a broker in between.
+    Roles,
 }
 
 #[tokio::main]
@@ -29,19 +43,27 @@ async fn main() -> Result<()> {
         Some(folder) => Corpus::read(folder)?,
         None => Corpus::own()?,
     };
-    let began = Instant::now();
-    let options = Options {
-        plots: args.plots,
-        only: args.only,
-        ..Options::default()
+    let layers: &[Layer] = match args.layer {
+        None => &[Layer::Proxy, Layer::Both],
+        Some(Which::Proxy) => &[Layer::Proxy],
+        Some(Which::Both) => &[Layer::Both],
+        Some(Which::Roles) => &[Layer::Roles],
     };
-    let report = run(&corpus, &options).await?;
-    println!("{report}");
-    println!(
-        "enforcement: the proxy alone (shared); {:.0} s",
-        began.elapsed().as_secs_f64()
-    );
-    if report.failures().next().is_some() {
+    let mut failed = false;
+    for layer in layers {
+        let began = Instant::now();
+        let options = Options {
+            plots: args.plots,
+            only: args.only.clone(),
+            layer: *layer,
+            // Roles do not care how a statement is wrapped.
+            modes: if layer.judges() { Mode::ALL } else { Mode::PLAIN },
+        };
+        let report = run(&corpus, &options).await?;
+        println!("{report}; {:.0} s\n", began.elapsed().as_secs_f64());
+        failed |= report.failures().next().is_some();
+    }
+    if failed {
         std::process::exit(1);
     }
     Ok(())

@@ -60,6 +60,17 @@ impl Judge {
         refused.map(|statement| text[statement.span.clone()].trim())
     }
 
+    /// The owner that some DDL of a text runs as.
+    pub fn owner(&self, text: &str) -> Option<String> {
+        let statements = sql::read(text, &self.snapshot).ok()?;
+        statements
+            .iter()
+            .find_map(|statement| match judge(statement, &self.scope) {
+                Decision::Allow(permit) => permit.owner().map(|owner| owner.to_string()),
+                Decision::Deny(_) => None,
+            })
+    }
+
     /// The code of the first refusal of a text; `None` when everything of it may be sent.
     pub fn refuses(&self, text: &str) -> Option<&'static str> {
         match sql::read(text, &self.snapshot) {

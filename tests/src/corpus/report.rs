@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::layer::Layer;
+
+/// Begins the reason of an attack that brought a secret.
+pub const LEAKED: &str = "a secret was received";
+
 /// What became of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -38,10 +43,12 @@ pub struct Line {
 }
 
 /// All of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Report {
     /// In file order.
     pub lines: Vec<Line>,
+    /// Who enforced.
+    pub layer: Layer,
 }
 
 impl Report {
@@ -102,7 +109,8 @@ impl fmt::Display for Report {
         let broken = self.failures().filter(|line| !line.attack).count();
         write!(
             f,
-            "\n{worked} of {} attacks work; {broken} of {} honest statements do not",
+            "\nenforced by {}: {worked} of {} attacks work; {broken} of {} honest statements do not",
+            self.layer,
             self.count(None, |line| line.attack),
             self.count(None, |line| !line.attack)
         )

@@ -8,9 +8,12 @@ use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 
 use super::case::{Case, Corpus, Expect};
-use super::ground::{Ground, Left, Plot};
+use super::ground::{Ground, Plot};
+use super::judge::Judge;
+use super::layer::Layer;
+use super::print::Left;
 use super::proto;
-use super::report::{Line, Outcome, Report};
+use super::report::{LEAKED, Line, Outcome, Report};
 use super::wire::{self, Mode, Received};
 
 /// What no job may receive: the fixture's secrets, and the word that attacks put together.
@@ -27,6 +30,8 @@ pub struct Options {
     pub only: String,
     /// The ways in which each is sent.
     pub modes: &'static [Mode],
+    /// Who stands between the cases and the database.
+    pub layer: Layer,
 }
 
 impl Default for Options {
@@ -35,13 +40,15 @@ impl Default for Options {
             plots: 3,
             only: String::new(),
             modes: Mode::ALL,
+            layer: Layer::Both,
         }
     }
 }
 
 /// Tries every case.
 pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
-    let ground = Ground::start(corpus, options.plots).await?;
+    let ground = Ground::start(corpus, options.plots, options.layer).await?;
+    let judge = ground.judge().await?;
     let cases: Vec<(usize, &Case)> = corpus
         .cases
         .iter()
@@ -50,14 +57,15 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
         .collect();
     let (next, lines) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = (0..options.plots).map(|number| {
-        let (ground, cases, next, lines) = (&ground, &cases, &next, &lines);
+        let (ground, judge, cases, next, lines) = (&ground, &judge, &cases, &next, &lines);
         async move {
             let mut plot = ground.plot(number).await?;
             while let Some((at, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (outcome, ways) = match try_case(&mut plot, case, options.modes).await {
+                let (outcome, ways) = match try_case(&mut plot, case, options.modes, judge).await {
                     Ok(done) => done,
                     Err(error) => {
-                        plot.renew().await?;
+                        plot.site.renew().await?;
+                        plot.twin.renew().await?;
                         (Outcome::Failed(format!("not judged: {error:#}")), 0)
                     }
                 };
@@ -77,21 +85,27 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
     try_join_all(workers).await?;
     let mut lines = lines.into_inner().expect("no worker panics");
     lines.sort_by_key(|line| line.at);
-    Ok(Report { lines })
+    Ok(Report {
+        lines,
+        layer: options.layer,
+    })
 }
 
-async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
+async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     if let Some(setup) = &case.setup {
-        plot.superuser(&plot.ground.fill(setup)).await?;
+        let setup = plot.ground.fill(setup);
+        plot.site.superuser(&setup).await?;
+        plot.twin.superuser(&setup).await?;
         plot.seen().await;
     }
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
         (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
-        (None, Expect::Allow | Expect::Intact) => honest(plot, case).await?,
+        (None, Expect::Allow | Expect::Intact) => honest(plot, case, judge).await?,
     };
     if case.setup.is_some() {
-        plot.renew().await?;
+        plot.site.renew().await?;
+        plot.twin.renew().await?;
         plot.seen().await;
     }
     Ok(done)
@@ -108,7 +122,9 @@ async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome>
     if let Some(reason) = effect(plot, case, &played.received).await? {
         return Ok(Outcome::Failed(reason));
     }
-    crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    if plot.ground.layer.judges() {
+        crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    }
     Ok(if played.received.denied {
         Outcome::Refused
     } else {
@@ -129,7 +145,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !received.denied => Some("it was not refused".to_owned()),
+            None if case.expect == Expect::Mask && !plot.refused(&received) => Some("it was not refused".to_owned()),
             // What the broker refused must not have reached the server, in whole.
             None if received.denied && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
                 Some("its text went upstream".to_owned())
@@ -155,7 +171,7 @@ async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Rec
     let mut peer = plot.job().await?;
     let received = wire::send(&mut peer, mode, text, case.copy_in.as_deref())
         .await
-        .with_context(|| format!("{mode:?} through the broker"))?;
+        .with_context(|| format!("{mode:?}, with {}", plot.ground.layer))?;
     let _gone = peer.send(&crate::raw::frame('X', b"")).await;
     Ok(received)
 }
@@ -164,13 +180,13 @@ async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Rec
 async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
     let mut found = None;
     if let Some(check) = &case.check
-        && plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
+        && plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
     {
         found = Some("the check says that it worked".to_owned());
     }
     let text = format!("{}{}", received.text, String::from_utf8_lossy(&received.bytes));
-    if plot.matches(&text, SECRET).await? {
-        found = Some("a secret was received".to_owned());
+    if plot.site.matches(&text, SECRET).await? {
+        found = Some(LEAKED.to_owned());
     }
     match case.marker.as_deref() {
         None | Some("NEVER") => {}
@@ -185,7 +201,7 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
             }
         }
         Some(marker) => {
-            if plot.matches(&received.text, marker).await? {
+            if plot.site.matches(&received.text, marker).await? {
                 found = Some(format!("the marker {marker:?} was received"));
             }
         }
@@ -198,15 +214,17 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
     Ok(found)
 }
 
-/// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then.
-async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
+/// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then. Without a
+/// broker in between it gives a grant's login what it gives a superuser.
+async fn honest(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = plot.ground.fill(&case.sql);
+    let owner = judge.owner(&sql);
     let mut ways = 0;
     for mode in [Mode::Simple, Mode::Extended, Mode::Pipeline] {
         ways += 1;
         let received = job(plot, mode, &sql, case).await?;
         let harmed = match &case.check {
-            Some(check) => plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
+            Some(check) => plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
             None => false,
         };
         let whole = plot.tap.saw(sql.trim().as_bytes());
@@ -231,16 +249,28 @@ async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
             }
             continue;
         }
-        if mode == Mode::Simple && !whole && !received.errors.iter().any(|state| state == "42601") {
+        if !plot.ground.layer.judges() && (case.expect == Expect::Intact || owner.is_some()) {
+            // Roles may refuse what the policy does not name; and what runs as an owner is the broker's alone.
+            continue;
+        }
+        if mode == Mode::Simple
+            && plot.ground.layer.judges()
+            && !whole
+            && !received.errors.iter().any(|state| state == "42601")
+        {
             return failed("what was sent is not what the server received".to_owned());
         }
-        let mut direct = plot.direct().await?;
+        let mut direct = if plot.ground.layer.judges() {
+            plot.direct(owner.as_deref()).await?
+        } else {
+            plot.freely().await?
+        };
         let expected = wire::send(&mut direct, mode, &sql, case.copy_in.as_deref()).await?;
         let _gone = direct.send(&crate::raw::frame('X', b"")).await;
-        let left_directly = plot.reset().await?;
+        let left_directly = plot.twin.reset().await?;
         if received.results != expected.results || left != left_directly {
             return failed(format!(
-                "without the broker it gives {:?} and leaves {left_directly:?} ({left:?})",
+                "without it the answer is {:?} and leaves {left_directly:?} ({left:?})",
                 expected.results
             ));
         }

@@ -42,6 +42,9 @@ impl Mode {
         Self::Copied,
     ];
 
+    /// As it is written, in one message and statement by statement.
+    pub const PLAIN: &'static [Self] = &[Self::Simple, Self::Extended];
+
     /// What is sent for `sql`; `None` where it cannot be sent like this.
     pub fn wrap(self, sql: &str) -> Option<String> {
         let single = sql::read(sql, &Snapshot::default()).is_ok_and(|statements| statements.len() == 1);
