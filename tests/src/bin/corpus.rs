@@ -34,6 +34,8 @@ enum Which {
     Both,
     /// PostgreSQL's roles alone, without a broker in between.
     Roles,
+    /// The same after the SQL that `hoop-db doctor` prints.
+    Cured,
 }
 
 #[tokio::main]
@@ -48,6 +50,7 @@ async fn main() -> Result<()> {
         Some(Which::Proxy) => &[Layer::Proxy],
         Some(Which::Both) => &[Layer::Both],
         Some(Which::Roles) => &[Layer::Roles],
+        Some(Which::Cured) => &[Layer::Cured],
     };
     let mut failed = false;
     for layer in layers {

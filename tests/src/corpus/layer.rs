@@ -17,6 +17,8 @@ pub enum Layer {
     Both,
     /// The roles alone: what a job would send goes to PostgreSQL as it is, under the login of a grant.
     Roles,
+    /// The same after the SQL that `hoop-db doctor` prints was run.
+    Cured,
 }
 
 impl Layer {
@@ -24,13 +26,13 @@ impl Layer {
     pub fn enforcement(self) -> &'static str {
         match self {
             Self::Proxy => "shared",
-            Self::Both | Self::Roles => "role",
+            Self::Both | Self::Roles | Self::Cured => "role",
         }
     }
 
     /// True where the broker judges.
     pub fn judges(self) -> bool {
-        self != Self::Roles
+        !matches!(self, Self::Roles | Self::Cured)
     }
 }
 
@@ -40,6 +42,7 @@ impl fmt::Display for Layer {
             Self::Proxy => "the proxy alone (enforcement: shared, a superuser's login)",
             Self::Both => "both (enforcement: role)",
             Self::Roles => "PostgreSQL's roles alone (no proxy in between)",
+            Self::Cured => "PostgreSQL's roles alone, after what `hoop-db doctor` prints",
         })
     }
 }
@@ -69,6 +72,9 @@ pub struct Fitted {
 /// Takes the grants of a plot. With roles their GRANTs are kept in a template, so that a database that is made anew has
 /// them at once.
 pub async fn fit(house: &House, layer: Layer, scope: &str, database: &str, template: &str) -> Result<Fitted> {
+    if layer == Layer::Cured {
+        cure(house, database).await?;
+    }
     let grant = house.grant(scope).await?;
     if layer.enforcement() == "shared" {
         return Ok(Fitted {
@@ -122,4 +128,21 @@ pub async fn fit(house: &House, layer: Layer, scope: &str, database: &str, templ
         own,
         template,
     })
+}
+
+/// Runs the SQL that `hoop-db doctor` prints against what PUBLIC may do.
+async fn cure(house: &House, database: &str) -> Result<()> {
+    let config = house.path("broker.yaml").display().to_string();
+    let output = house
+        .command(&["doctor", "--operator", &config, "--database", database, "--json"])
+        .output()?;
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
+    let admin = superuser(house, database).await?;
+    let fixes = found[database].as_array().context("doctor's list")?;
+    for fix in fixes.iter().filter_map(|found| found["fix"].as_str()) {
+        if fix.ends_with("FROM PUBLIC;") {
+            admin.batch_execute(fix).await.with_context(|| fix.to_owned())?;
+        }
+    }
+    Ok(())
 }

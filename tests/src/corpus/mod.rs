@@ -9,9 +9,11 @@ pub mod matrix;
 pub mod mutate;
 pub mod print;
 pub mod proto;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod site;
+pub mod survivors;
 pub mod tap;
 pub mod wire;
 

@@ -101,7 +101,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
         (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
-        (None, Expect::Allow | Expect::Intact) => honest(plot, case, judge).await?,
+        (None, Expect::Allow | Expect::Intact) => honest(plot, case, modes, judge).await?,
     };
     if case.setup.is_some() {
         plot.site.renew().await?;
@@ -200,6 +200,8 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
                 found = Some(format!("it took {:?}", received.took));
             }
         }
+        // A refusal repeats the names that the attack said.
+        Some(_) if received.is_only_refusal() => {}
         Some(marker) => {
             if plot.site.matches(&received.text, marker).await? {
                 found = Some(format!("the marker {marker:?} was received"));
@@ -216,11 +218,12 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
 
 /// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then. Without a
 /// broker in between it gives a grant's login what it gives a superuser.
-async fn honest(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result<(Outcome, usize)> {
+async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = plot.ground.fill(&case.sql);
     let owner = judge.owner(&sql);
     let mut ways = 0;
-    for mode in [Mode::Simple, Mode::Extended, Mode::Pipeline] {
+    let plain = |mode: &Mode| matches!(mode, Mode::Simple | Mode::Extended | Mode::Pipeline);
+    for mode in modes.iter().copied().filter(plain) {
         ways += 1;
         let received = job(plot, mode, &sql, case).await?;
         let harmed = match &case.check {

@@ -117,6 +117,11 @@ impl Received {
         }
     }
 
+    /// PostgreSQL refused every statement for want of a right, and no row came.
+    pub fn is_only_refusal(&self) -> bool {
+        !self.errors.is_empty() && self.results.lines().all(|line| line == "ERROR 42501")
+    }
+
     fn complaint(&mut self, tag: char, body: &[u8]) {
         let part = |kind| field(body, kind).replace('\n', " ");
         let _ = writeln!(
