@@ -116,7 +116,14 @@ impl End {
         };
         let values: Vec<Vec<u8>> = types[2..]
             .chunks_exact(4)
-            .map(|oid| value(u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]])))
+            .zip(1..)
+            .map(|(oid, number)| {
+                // What SQLAlchemy asks; no other setting is read by the logged statements.
+                if statement.contains(&format!("current_setting(${number}")) {
+                    return b"default_table_access_method".to_vec();
+                }
+                value(u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]]))
+            })
             .collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let run = [raw::bind_values("", "", &values), raw::execute(""), raw::sync()];
