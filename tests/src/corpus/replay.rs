@@ -22,6 +22,13 @@ pub const WORKLOADS: [(&str, &str); 4] = [
     ("knex", "migrations/knex"),
 ];
 
+/// What GRANTs cannot give, and so fails with roles: TRUNCATE is a right, RESTART IDENTITY is the owner's of the sequences.
+/// What the statement would have emptied is then still there for the next one.
+const OWNERS_ALONE: [&str; 2] = [
+    "TRUNCATE \"auth_user_groups\", \"auth_group\",",
+    "SELECT * FROM \"django_content_type\" LIMIT 1;",
+];
+
 /// The end of a COPY in binary that brings no row.
 const NO_ROWS: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xff";
 
@@ -32,6 +39,8 @@ pub struct Replayed {
     pub sent: usize,
     /// Those of them that ended without an error on both sides.
     pub fine: usize,
+    /// Those that only the owner of the tables may run.
+    pub owners: usize,
     /// What was refused, or ended in another way than without a broker.
     pub wrong: Vec<String>,
 }
@@ -62,13 +71,13 @@ pub async fn replay(layer: Layer) -> Result<BTreeMap<&'static str, Replayed>> {
         direct.until_ready(1).await?;
         let file = crate::house::root().join(format!("tests/corpus/workload/{name}.sql"));
         let text = std::fs::read_to_string(file)?;
-        let replayed = both(&mut job, &mut direct, &text).await.context(name)?;
+        let replayed = both(&mut job, &mut direct, &text, layer).await.context(name)?;
         all.insert(name, replayed);
     }
     Ok(all)
 }
 
-async fn both(job: &mut Raw, direct: &mut Raw, text: &str) -> Result<Replayed> {
+async fn both(job: &mut Raw, direct: &mut Raw, text: &str, layer: Layer) -> Result<Replayed> {
     let mut replayed = Replayed::default();
     for statement in text.split("\n-- ---\n").filter(|text| !text.trim().is_empty()) {
         replayed.sent += 1;
@@ -77,6 +86,10 @@ async fn both(job: &mut Raw, direct: &mut Raw, text: &str) -> Result<Replayed> {
         replayed.fine += usize::from(beside.errors.is_empty());
         if through != beside {
             let line: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+            if layer == Layer::Both && OWNERS_ALONE.iter().any(|known| line.starts_with(known)) {
+                replayed.owners += 1;
+                continue;
+            }
             let line: String = line.chars().take(160).collect();
             replayed
                 .wrong
@@ -206,7 +219,7 @@ async fn house(layer: Layer) -> Result<House> {
             );
         }
         let rules = format!(
-            "- {{ statements: [read, write, truncate, lock], tables: [\"public.*\"] }}\n\
+            "- {{ statements: [read, write, truncate, lock, listen], tables: [\"public.*\"] }}\n\
              - {{ statements: [ddl], tables: [\"public.*\"], objects: {kinds}, as: app_owner }}\n\
              - {{ functions: [\"public.*\"] }}\n"
         );

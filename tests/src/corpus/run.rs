@@ -195,13 +195,13 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
                 found = Some("no error was received".to_owned());
             }
         }
+        // A refusal repeats the names that the attack said, and takes as long as the machine is busy.
+        Some(marker) if marker != "NOERR" && received.is_only_refusal() => {}
         Some("SLOW") => {
             if !received.denied && received.took > SLOW {
                 found = Some(format!("it took {:?}", received.took));
             }
         }
-        // A refusal repeats the names that the attack said.
-        Some(_) if received.is_only_refusal() => {}
         Some(marker) => {
             if plot.site.matches(&received.text, marker).await? {
                 found = Some(format!("the marker {marker:?} was received"));
