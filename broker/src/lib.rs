@@ -9,6 +9,7 @@ pub mod base;
 // floor 1: facts
 pub mod claims;
 pub mod ledger;
+pub mod mask;
 pub mod policy;
 pub mod scram;
 pub mod sql;

@@ -13,7 +13,7 @@ const FLOORS: &[(&str, bool, &[&str])] = &[
     (
         "facts",
         true,
-        &["wire", "scram", "sql", "policy", "claims", "token", "ledger"],
+        &["wire", "scram", "mask", "sql", "policy", "claims", "token", "ledger"],
     ),
     ("judgement", false, &["decide"]),
     (

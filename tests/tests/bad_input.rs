@@ -213,10 +213,10 @@ fn a_configuration_that_is_wrong() -> Result<()> {
             &["broker.yaml:15:", "invalid-value"],
         ),
         (
-            "masks of later versions",
+            "a mask that needs a key where there is no place for one",
             "        max: {",
-            "        always-mask: { app.a.b: email }\n        max: {",
-            &["broker.yaml:23:", "not-yet-enforced", "always-mask"],
+            "        always-mask: { app.a.b: { hash: hmac } }\n        max: {",
+            &["broker.yaml:23:", "invalid-value", "key"],
         ),
         (
             "an owner without DDL",

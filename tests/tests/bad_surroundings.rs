@@ -217,7 +217,6 @@ async fn a_policy_that_is_wrong() -> Result<()> {
     let line = |text: &str, what: &str| text.lines().position(|line| line.contains(what)).map_or(0, |at| at + 1);
     let mut house = House::start().await?;
     let later: &[(&str, &str)] = &[
-        ("mask", "    mask: { app.customers.email: email }\n"),
         ("hold", "    hold: [{ statements: [drop], approvers: dba }]\n"),
         ("record", "    record: { rows: masked }\n"),
     ];

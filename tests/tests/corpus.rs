@@ -97,6 +97,56 @@ async fn replays(layer: Layer) -> Result<()> {
     Ok(())
 }
 
+/// Fresh attacks: what works today is named in `open.txt`, and nothing else works; what is cured has to be taken out.
+async fn only_what_is_known_works(folder: &str) -> Result<()> {
+    let folder = format!("tests/corpus/fresh/{folder}");
+    let report = tried(&folder, Layer::Proxy, Mode::PLAIN).await?;
+    let known = tests::house::root().join(folder).join("open.txt");
+    let known = std::fs::read_to_string(known).unwrap_or_default();
+    let known: Vec<&str> = known.lines().collect();
+    let open: Vec<&str> = report.failures().map(|line| line.id.as_str()).collect();
+    assert_eq!(open, known, "{report}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_do_not_work() -> Result<()> {
+    only_what_is_known_works("").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_on_limits_do_not_work() -> Result<()> {
+    only_what_is_known_works("limits").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_attacks_on_read_only_do_not_work() -> Result<()> {
+    only_what_is_known_works("read-only").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_do_not_stop_honest_statements() -> Result<()> {
+    only_what_is_known_works("extension").await
+}
+
+/// A sample; `--bin corpus -- DIR --layer none` shows it of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fifth_fresh_attack_works_when_nobody_stops_it() -> Result<()> {
+    for folder in ["", "limits", "read-only"] {
+        let mut corpus = Corpus::read(&tests::house::root().join("tests/corpus/fresh").join(folder))?;
+        corpus.cases.retain(|case| case.is_attack());
+        corpus.cases = corpus.cases.into_iter().step_by(5).collect();
+        let options = Options {
+            layer: Layer::Nobody,
+            ..Options::default()
+        };
+        let report = run(&corpus, &options).await?;
+        assert!(report.failures().next().is_none(), "{report}");
+        assert!(!report.lines.is_empty());
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logged_workloads_end_as_they_do_without_a_broker() -> Result<()> {
     replays(Layer::Proxy).await

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::sql::snapshot::Attached;
+use crate::mask::ColumnType;
+use crate::sql::snapshot::{Attached, ColumnFact};
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -59,8 +60,15 @@ struct Row {
     owner: Option<(String, String)>,
     parents: Vec<(String, String)>,
     #[serde(default)]
+    key: Vec<String>,
+    #[serde(default)]
+    facts: Option<Vec<Fact>>,
+    #[serde(default)]
     attached: Option<Attached>,
 }
+
+/// Of a column its number, its type, the labels of an enum, whether it is computed.
+type Fact = (i16, String, Option<Vec<String>>, bool);
 
 /// Reads the system part into a snapshot without user relations.
 pub fn read_system(text: &str) -> Result<Snapshot, String> {
@@ -111,6 +119,16 @@ pub fn plain(schema: String) -> String {
     }
 }
 
+/// What hangs on a relation, with the session's own temporary schema under its name.
+fn known(mut attached: Attached) -> Attached {
+    let schemas = (attached.reads.iter_mut().map(|read| &mut read.schema))
+        .chain(attached.triggers.iter_mut().map(|trigger| &mut trigger.schema))
+        .chain(attached.calls.iter_mut().map(|call| &mut call.schema))
+        .chain(attached.references.iter_mut().map(|reference| &mut reference.schema));
+    schemas.for_each(|schema| *schema = plain(std::mem::take(schema)));
+    attached
+}
+
 fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     snapshot.version = digest
@@ -138,7 +156,18 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                     .into_iter()
                     .map(|(schema, name)| (plain(schema), name))
                     .collect(),
-                attached: row.attached.unwrap_or_default(),
+                key: row.key,
+                facts: row
+                    .facts
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(number, of, labels, generated)| ColumnFact {
+                        number,
+                        of: ColumnType::new(&of, labels.unwrap_or_default()),
+                        generated,
+                    })
+                    .collect(),
+                attached: row.attached.map(known).unwrap_or_default(),
             },
         );
     }
@@ -185,6 +214,23 @@ mod tests {
         assert_ne!(renamed.version, one.version);
         assert!(renamed.resolve_relation("t").is_none());
         assert_eq!(renamed.functions.get("f").map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_temporary_schema_goes_by_pg_temp_wherever_it_is_named() {
+        let attached = r#""parents":[],"attached":{
+            "reads":[{"schema":"pg_temp_3","name":"r","columns":null}],
+            "triggers":[{"schema":"pg_temp_3","name":"f","events":["insert"],"columns":[],"when":null}],
+            "calls":[{"schema":"pg_temp_3","name":"f","column":null}],
+            "references":[{"schema":"pg_temp_3","name":"p","columns":["id"],"cascades":true}]}"#;
+        let text = USER.replace("\"parents\":[]", attached);
+        let snapshot = read_user(&Snapshot::default(), &text).unwrap();
+        let known = format!("{:?}", snapshot.relation("public", "t").unwrap().attached);
+        assert_eq!(
+            (known.matches("\"pg_temp\"").count(), known.contains("pg_temp_3")),
+            (4, false),
+            "{known}"
+        );
     }
 
     #[test]

@@ -24,6 +24,28 @@ SELECT pg_catalog.json_build_object(
         JOIN pg_catalog.pg_class pc ON pc.oid OPERATOR(pg_catalog.=) h.inhparent
         JOIN pg_catalog.pg_namespace pn ON pn.oid OPERATOR(pg_catalog.=) pc.relnamespace
         WHERE h.inhrelid OPERATOR(pg_catalog.=) c.oid AND c.relkind OPERATOR(pg_catalog.<>) ALL (ARRAY['i', 'I']::pg_catalog."char"[])), '[]'::pg_catalog.json),
+      'key', COALESCE((
+        SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum)
+        FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])
+        WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary), '[]'::pg_catalog.json),
+      'facts', CASE WHEN c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f']::pg_catalog."char"[]) THEN (
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum,
+          CASE WHEN b.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace THEN pg_catalog.format_type(b.oid, r.typmod)
+            WHEN e.oid IS NOT NULL THEN pg_catalog.quote_ident(en.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(e.typname) OPERATOR(pg_catalog.||) '[]'
+            ELSE pg_catalog.quote_ident(bn.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(b.typname) END,
+          CASE WHEN b.typtype OPERATOR(pg_catalog.=) 'e' THEN (SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum l WHERE l.enumtypid OPERATOR(pg_catalog.=) b.oid) END,
+          a.attgenerated OPERATOR(pg_catalog.<>) '') ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+        CROSS JOIN LATERAL (
+          SELECT CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN (
+              WITH RECURSIVE d AS (SELECT t.typbasetype AS oid UNION ALL SELECT y.typbasetype FROM d JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) d.oid WHERE y.typtype OPERATOR(pg_catalog.=) 'd')
+              SELECT d.oid FROM d JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) d.oid WHERE y.typtype OPERATOR(pg_catalog.<>) 'd') ELSE t.oid END AS oid,
+            CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN (
+              WITH RECURSIVE d AS (SELECT t.typbasetype AS oid, t.typtypmod AS typmod UNION ALL SELECT y.typbasetype, y.typtypmod FROM d JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) d.oid WHERE y.typtype OPERATOR(pg_catalog.=) 'd')
+              SELECT d.typmod FROM d JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) d.oid WHERE y.typtype OPERATOR(pg_catalog.<>) 'd') ELSE a.atttypmod END AS typmod) r
+        JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) r.oid JOIN pg_catalog.pg_namespace bn ON bn.oid OPERATOR(pg_catalog.=) b.typnamespace
+        LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) b.typelem AND b.typlen OPERATOR(pg_catalog.=) -1 LEFT JOIN pg_catalog.pg_namespace en ON en.oid OPERATOR(pg_catalog.=) e.typnamespace
+        WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped) END,
       'attached', x.document
     ) ORDER BY c.oid)
     FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace

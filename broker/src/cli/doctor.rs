@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::out::{Out, Tone};
 use crate::base::clock::Clock;
+use crate::policy::Enforcement;
 use crate::survey::{self, Exposure, Login};
 use crate::upstream::Target;
 use crate::upstream::control::Controls;
@@ -28,28 +29,38 @@ pub struct LookArgs {
 
 impl LookArgs {
     fn targets(&self) -> Result<Vec<Arc<Target>>> {
+        Ok(self.with_enforcers()?.into_iter().map(|(target, _)| target).collect())
+    }
+
+    /// The databases, each with who enforces policies there.
+    fn with_enforcers(&self) -> Result<Vec<(Arc<Target>, Enforcement)>> {
         let settings = crate::server::Settings::load(&self.operator, Clock::system().now())?;
+        let enforcer = |target: Arc<Target>| {
+            let database = settings.databases.get(&target.name);
+            let enforcement = database.map_or(Enforcement::Shared, |database| database.enforcement);
+            (target, enforcement)
+        };
         let mut targets = crate::server::targets(&settings)?;
         if let Some(name) = &self.database {
             let target = targets.remove(name);
-            return Ok(vec![target.with_context(|| {
-                format!("the operator's file defines no database `{name}`")
-            })?]);
+            let target = target.with_context(|| format!("the operator's file defines no database `{name}`"))?;
+            return Ok(vec![enforcer(target)]);
         }
-        let mut all: Vec<_> = targets.into_values().collect();
-        all.sort_by(|left, right| left.name.cmp(&right.name));
+        let mut all: Vec<_> = targets.into_values().map(enforcer).collect();
+        all.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         Ok(all)
     }
 }
 
-/// Prints what each database exposes, with the SQL that cures it. Fails when there is anything.
+/// Prints what each database exposes, with the SQL that cures it. Fails when there is anything but notes.
 pub async fn doctor(args: LookArgs, out: &mut Out) -> Result<ExitCode> {
     let controls = Controls::default();
     let mut all = serde_json::Map::new();
     let mut count = 0;
-    for target in args.targets()? {
-        let found = survey::exposures(&controls, &target).await?;
-        count += found.len();
+    for (target, enforcement) in args.with_enforcers()? {
+        let mut found = survey::exposures(&controls, &target).await?;
+        found.retain(|exposure| enforcement == Enforcement::Shared || !exposure.is_invoker());
+        count += found.iter().filter(|exposure| !exposure.is_invoker()).count();
         if args.json {
             all.insert(target.name.clone(), serde_json::to_value(&found)?);
         } else {
@@ -71,8 +82,25 @@ fn report(database: &str, found: &[Exposure], out: &mut Out) -> Result<()> {
         out.toned(Tone::Good, &format!("{database}: nothing to mend"))?;
         return Ok(());
     }
-    out.toned(Tone::Head, &format!("{database}: {} findings", found.len()))?;
-    for exposure in found {
+    let (notes, faults): (Vec<&Exposure>, Vec<&Exposure>) = found.iter().partition(|exposure| exposure.is_invoker());
+    if faults.is_empty() {
+        out.toned(Tone::Good, &format!("{database}: nothing to mend"))?;
+    } else {
+        out.toned(Tone::Head, &format!("{database}: {} findings", faults.len()))?;
+    }
+    if !notes.is_empty() {
+        out.toned(
+            Tone::Faint,
+            &format!(
+                "  {} to look at; with `enforcement: role` they run with the rights of the scope",
+                notes.len()
+            ),
+        )?;
+    }
+    for exposure in notes {
+        out.toned(Tone::Faint, &format!("  {}", exposure.told()))?;
+    }
+    for exposure in faults {
         out.toned(Tone::Refused, &format!("  {}", exposure.told()))?;
         out.line(&format!("      {}", exposure.fix))?;
     }

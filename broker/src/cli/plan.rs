@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::out::{Out, Tone};
 use super::policy::{JobArgs, snapshot};
+use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, judge};
 use crate::policy::Scope;
 use crate::policy::diagnostic::{annotation, printable};
@@ -121,7 +122,7 @@ fn plan(file: &str, text: &str, schema: &mut Snapshot, scope: &Scope, steps: &mu
             Ok(statements) => {
                 for statement in &statements {
                     let class = Some(statement.class.as_str());
-                    steps.push(match judge::judge(statement, scope) {
+                    steps.push(match judge::judge(statement, scope, &Ground::here(one, schema)) {
                         Decision::Allow(permit) => {
                             let rules: BTreeSet<String> = permit.rules().iter().map(ToString::to_string).collect();
                             step(at, class, rules.into_iter().collect(), None)

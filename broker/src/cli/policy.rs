@@ -17,6 +17,7 @@ use crate::catalog::{self, Catalogs};
 use crate::claims::{self, Claims, Payload, Source};
 use crate::decide::admit::{self, Refusal};
 use crate::decide::explain::explain;
+use crate::decide::judge::Ground;
 use crate::decide::{Decision, judge};
 use crate::policy::Scope;
 use crate::policy::compile::{self, Bounds};
@@ -326,7 +327,7 @@ fn explain_sql(text: &str, snapshot: &Snapshot, scope: &Scope, out: &mut Out) ->
     };
     let mut good = true;
     for statement in &statements {
-        match judge::judge(statement, scope) {
+        match judge::judge(statement, scope, &Ground::here(text, snapshot)) {
             Decision::Allow(permit) => {
                 let lines: Vec<String> = permit.rules().iter().map(ToString::to_string).collect();
                 let by = if lines.is_empty() {

@@ -7,31 +7,108 @@
 use std::sync::Arc;
 
 use super::reason::{self, Gap};
+use super::rewrite::{self, Masked};
 use super::{Decision, Denial, Permit, limit};
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
+use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Class, Columns, FunctionName, Implied, Kind, Reached, Setting, Statement, Touch, Unreadable, functions, settings,
+    Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch, Unreadable,
+    functions, settings,
 };
 
-/// Judges a statement. Pure: the same statement and scope always give the same decision.
-pub fn judge(statement: &Statement, scope: &Scope) -> Decision {
-    match allowed(statement, scope).and_then(|rules| Ok((rules, owner(statement, scope)?))) {
-        Ok((rules, owner)) => Decision::Allow(Permit {
-            class: statement.class,
-            effect: statement.effect,
-            barrier: statement.barrier,
-            names: statement.names.clone(),
-            foreign: statement.functions.iter().any(|function| !is_safe(function)),
-            asks: statement.asks.clone().into(),
-            rules: rules.into(),
-            defines: match owner {
-                Some(_) => defines(statement),
-                None => Arc::default(),
-            },
-            owner,
-        }),
+/// What a statement is judged against besides its scope.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// The text that the statement was read from.
+    pub text: &'a str,
+    /// The schema it was read against.
+    pub snapshot: &'a Snapshot,
+    /// Puts something else in the place of relations: [`splice()`], here or in another process.
+    pub splice: &'a Splice<'a>,
+}
+
+/// [`splice()`], wherever it runs.
+type Splice<'a> = dyn Fn(&str, &[Replacement]) -> Result<String, SpliceFault> + 'a;
+
+impl std::fmt::Debug for Ground<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Ground<'a> {
+    /// A text that is rewritten in this process where that is needed.
+    pub fn here(text: &'a str, snapshot: &'a Snapshot) -> Self {
+        Self {
+            text,
+            snapshot,
+            splice: &splice,
+        }
+    }
+}
+
+/// Judges a statement. Pure: the same statement, scope and schema always give the same decision.
+pub fn judge(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Decision {
+    match permitted(statement, scope, ground) {
+        Ok(permit) => Decision::Allow(permit),
         Err(denial) => Decision::Deny(*denial),
     }
+}
+
+fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Result<Permit, Box<Denial>> {
+    let masked = (!scope.masks.is_empty()).then(|| Masked::new(scope, ground.snapshot));
+    let mut rules = allowed(statement, scope, masked.as_ref())?;
+    let owner = owner(statement, scope)?;
+    let (mut text, mut shown) = (None, Arc::default());
+    if let Some(masked) = masked {
+        let (replacements, columns) = masked.judge(statement)?;
+        if !replacements.is_empty() {
+            let own = ground.text.get(statement.span.clone()).unwrap_or_default();
+            let spliced = (ground.splice)(own, &replacements);
+            text = Some(
+                spliced
+                    .map_err(|fault| rewrite::not_spliced(statement, &fault, scope))?
+                    .into(),
+            );
+            for rule in scope.masks.iter().filter(|rule| columns.contains(&rule.name())) {
+                if !rules.contains(&rule.origin) {
+                    rules.push(rule.origin.clone());
+                }
+            }
+            shown = columns.into_iter().collect();
+        }
+    }
+    Ok(Permit {
+        class: statement.class,
+        effect: statement.effect,
+        barrier: statement.barrier,
+        block: statement.block,
+        names: statement.names.clone(),
+        foreign: statement.functions.iter().any(|function| !is_safe(function)),
+        asks: statement.asks.clone().into(),
+        rules: rules.into(),
+        defines: match owner {
+            Some(_) => defines(statement),
+            None => Arc::default(),
+        },
+        owner,
+        text,
+        masked: shown,
+        blind: statement
+            .touches
+            .iter()
+            .any(|touch| is_blind(touch, scope, ground.snapshot)),
+    })
+}
+
+/// Whether rows are changed of which the scope may not read every column.
+fn is_blind(touch: &Touch, scope: &Scope, snapshot: &Snapshot) -> bool {
+    let changes = matches!(touch.class, Class::Update | Class::Merge) && touch.kind == Kind::Relation;
+    let relation = snapshot.relation(&touch.schema, &touch.name);
+    relation.filter(|_| changes).is_some_and(|relation| {
+        let reads = |column: &String| covers_column(Class::Select, relation, column, scope);
+        !relation.columns.iter().all(reads)
+    })
 }
 
 /// The refusal of a text that could not be read.
@@ -67,7 +144,7 @@ pub fn readable(value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> 
 }
 
 /// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.
-fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Denial>> {
+fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) -> Result<Vec<Origin>, Box<Denial>> {
     if !statement.opaque.is_empty() {
         return Err(reason::opaque(statement, scope));
     }
@@ -75,25 +152,32 @@ fn allowed(statement: &Statement, scope: &Scope) -> Result<Vec<Origin>, Box<Deni
         return Err(denial);
     }
     let mut rules = Vec::new();
-    within(statement, scope, &mut rules)?;
+    within(statement, scope, masked, &mut rules)?;
     for setting in &statement.settings {
         settable(setting, statement.class, scope, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
     limit::unbounded(statement, scope)
-        .or_else(|| limit::remote(statement, scope))
+        .or_else(|| limit::uncountable(statement, scope))
         .map_or(Ok(rules), Err)
 }
 
-/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it.
+/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it. A scope
+/// with masks has no roles, so there are none to look behind.
 pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope) -> bool {
-    statement.opaque.is_empty() && within(statement, scope, &mut Vec::new()).is_ok()
+    statement.opaque.is_empty() && within(statement, scope, None, &mut Vec::new()).is_ok()
 }
 
 /// Everything that a statement touches, reaches without naming it, and calls.
-fn within(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+fn within(
+    statement: &Statement,
+    scope: &Scope,
+    masked: Option<&Masked<'_>>,
+    rules: &mut Vec<Origin>,
+) -> Result<(), Box<Denial>> {
     for touch in &statement.touches {
-        covered(touch, scope, rules)?;
+        let shown = masked.and_then(|masked| masked.columns_of(touch, statement));
+        covered(shown.as_ref().unwrap_or(touch), scope, rules)?;
     }
     if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
         let never = scope.never.iter().find(|never| never.covers(schema, name))?;
@@ -212,6 +296,18 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
         used.push(first);
     }
     Ok(used)
+}
+
+/// Whether a scope and its ceiling let a column be read.
+pub(super) fn covers_column(class: Class, relation: &Relation, column: &str, scope: &Scope) -> bool {
+    let touch = Touch {
+        class,
+        kind: Kind::Relation,
+        schema: relation.schema.clone(),
+        name: relation.name.clone(),
+        columns: Columns::Named(vec![column.to_owned()]),
+    };
+    cover(&touch, &scope.can).is_ok() && cover(&touch, &scope.ceiling).is_ok()
 }
 
 /// The owner that DDL runs as: one that every touch which needs an owner is given, by a rule of the scope and by one of

@@ -4,7 +4,7 @@
 use super::reason::{relation, verb};
 use super::{Denial, Permit};
 use crate::policy::{Limit, Limits, Origin, Scope};
-use crate::sql::{Class, Effect, Names, Setting, Statement};
+use crate::sql::{Block, Class, Effect, Names, Setting, Statement, Uncounted};
 
 /// What the session has to watch while a statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Watch {
     pub result: bool,
     /// What it writes is counted before it is permanent (`max-affected-rows`).
     pub writes: bool,
+    /// It lets what was deferred run, so that is made to run and counted before (`max-affected-rows`).
+    pub commits: bool,
 }
 
 impl Watch {
@@ -20,17 +22,20 @@ impl Watch {
     pub const NOTHING: Self = Self {
         result: false,
         writes: false,
+        commits: false,
     };
 
     /// What the limits ask for of a permitted statement. Statements that cannot run inside a transaction block are never
-    /// counted: they bring no rows, and what they change is not rows.
+    /// counted: they bring no rows, and what they change is not rows. A procedure that commits cannot, either: with
+    /// [`commits_itself`] it runs inside a block or not at all.
     pub fn of(permit: &Permit, limits: &Limits) -> Self {
         let changes = permit.effect == Effect::Change;
         // A cursor runs its query when it is read, an EXECUTE what was prepared.
         let (brings, may_write) = match (permit.class, &permit.names) {
-            (Class::Cursor, Names::Cursor(_)) | (Class::Prepare, Names::Execute(_)) => (true, true),
+            (Class::Cursor, Names::Cursor(_)) | (Class::Prepare, Names::Execute(_)) | (Class::Call, _) => (true, true),
             (Class::Cursor, _) => (false, changes),
             (Class::CopyIn | Class::Do, _) => (false, true),
+            (Class::Transaction, _) => (false, permit.block == Block::Settles),
             (
                 Class::Select
                 | Class::Insert
@@ -46,7 +51,13 @@ impl Watch {
         Self {
             result: brings && (limits.max_rows.is_some() || limits.max_bytes.is_some()),
             writes: may_write && limits.max_affected_rows.is_some(),
+            commits: matches!(permit.block, Block::Commits { .. }) && limits.max_affected_rows.is_some(),
         }
+    }
+
+    /// True when nothing else may run until its end was looked at.
+    pub fn runs_alone(self) -> bool {
+        self.result || self.writes
     }
 
     /// True when there is nothing to watch.
@@ -115,18 +126,43 @@ pub(super) fn unbounded(statement: &Statement, scope: &Scope) -> Option<Box<Deni
     )))
 }
 
-/// `max-affected-rows`: rows that another server writes are not counted by this one.
-pub(super) fn remote(statement: &Statement, scope: &Scope) -> Option<Box<Denial>> {
+/// `max-affected-rows`: rows that cannot be counted in time.
+pub(super) fn uncountable(statement: &Statement, scope: &Scope) -> Option<Box<Denial>> {
     let limit = scope.limits.max_affected_rows.as_ref()?;
-    statement.remote.then(|| {
-        Box::new(denial(
+    let (what, why, cure) = match statement.uncounted? {
+        Uncounted::Foreign => (
+            "of a foreign table",
+            "rows of a foreign table are not counted by the server, so the limit cannot hold",
+            "use a scope without max-affected-rows, or work on the other server itself",
+        ),
+        Uncounted::Hold => (
+            "WITH HOLD over functions that may write",
+            "what such a cursor writes when the transaction commits cannot be counted before, so the limit cannot hold",
+            "leave WITH HOLD out, or use a scope without max-affected-rows",
+        ),
+    };
+    Some(Box::new(denial(
+        "max-affected-rows",
+        &limit.origin,
+        scope,
+        format!("{} {what}", verb(statement.class)),
+        why.to_owned(),
+        cure,
+    )))
+}
+
+/// `max-affected-rows`: code that can commit by itself, outside of a transaction block in which it cannot.
+pub fn commits_itself(class: Class, scope: &Scope) -> Option<Denial> {
+    let limit = scope.limits.max_affected_rows.as_ref()?;
+    matches!(class, Class::Call | Class::Do).then(|| {
+        denial(
             "max-affected-rows",
             &limit.origin,
             scope,
-            format!("{} of a foreign table", verb(statement.class)),
-            "rows of a foreign table are not counted by the server, so the limit cannot hold".to_owned(),
-            "use a scope without max-affected-rows, or work on the other server itself",
-        ))
+            format!("{} outside of a transaction block", verb(class)),
+            "its body could commit before its rows were counted, so the limit could not hold".to_owned(),
+            "put it between BEGIN and COMMIT: inside a block its body cannot commit",
+        )
     })
 }
 
@@ -168,6 +204,21 @@ pub fn too_many_affected(class: Class, count: u64, limit: &Limit<u64>, scope: &S
             limit.value
         ),
         "change fewer rows per statement, or raise max-affected-rows",
+    )
+}
+
+/// What was deferred to the commit changed more rows than `max-affected-rows`: the transaction is rolled back.
+pub fn too_many_deferred(count: u64, limit: &Limit<u64>, scope: &Scope) -> Denial {
+    denial(
+        "max-affected-rows",
+        &limit.origin,
+        scope,
+        format!("COMMIT of {count} rows more"),
+        format!(
+            "deferred constraint triggers changed {count} rows; the scope's max-affected-rows is {}; nothing of the transaction remains",
+            limit.value
+        ),
+        "change fewer rows per transaction, or raise max-affected-rows",
     )
 }
 

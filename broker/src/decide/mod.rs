@@ -5,6 +5,7 @@ pub mod explain;
 pub mod judge;
 pub mod limit;
 pub mod reason;
+pub mod rewrite;
 pub mod rights;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::policy::{Origin, Scope};
-use crate::sql::{Barrier, Class, Effect, Names};
+use crate::sql::{Barrier, Block, Class, Effect, Names};
 
 /// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl MatchedScope {
 /// What becomes of one statement.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// It may be sent as it is.
+    /// It may be sent, as it is or as [`Permit::text`] says.
     Allow(Permit),
     /// It must not be sent.
     Deny(Denial),
@@ -64,6 +65,7 @@ pub struct Permit {
     pub(in crate::decide) class: Class,
     pub(in crate::decide) effect: Effect,
     pub(in crate::decide) barrier: Barrier,
+    pub(in crate::decide) block: Block,
     pub(in crate::decide) names: Names,
     pub(in crate::decide) foreign: bool,
     /// Parameters whose values must name settings that may be read.
@@ -75,6 +77,12 @@ pub struct Permit {
     pub(in crate::decide) owner: Option<Arc<str>>,
     /// The relations it makes or changes as that owner, by schema and name.
     pub(in crate::decide) defines: Arc<[(String, String)]>,
+    /// What must be sent in its place.
+    pub(in crate::decide) text: Option<Arc<str>>,
+    /// The masked columns it shows, as `schema.table.column`.
+    pub(in crate::decide) masked: Arc<[String]>,
+    /// It changes rows of which the scope may not read every column.
+    pub(in crate::decide) blind: bool,
 }
 
 impl Permit {
@@ -91,6 +99,11 @@ impl Permit {
     /// What it changes in how later names resolve.
     pub fn barrier(&self) -> Barrier {
         self.barrier
+    }
+
+    /// What the transaction block is after it.
+    pub fn block(&self) -> Block {
+        self.block
     }
 
     /// The SQL-level prepared statement or cursor it works on.
@@ -117,6 +130,32 @@ impl Permit {
     /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].
     pub fn asks(&self) -> &[u16] {
         &self.asks
+    }
+
+    /// What must be sent in place of the statement; `None` where it is sent as it came.
+    pub fn text(&self) -> Option<&Arc<str>> {
+        self.text.as_ref()
+    }
+
+    /// The masked columns it shows, as `schema.table.column`.
+    pub fn masked(&self) -> &Arc<[String]> {
+        &self.masked
+    }
+
+    /// Whether it changes rows of which the scope may not read every column: an error may quote them, because checks,
+    /// generated columns and indexes are computed from whole rows.
+    pub fn changes_blindly(&self) -> bool {
+        self.blind
+    }
+
+    /// EXECUTE of what `prepared` was given for.
+    #[must_use]
+    pub fn running(&self, prepared: &Self) -> Self {
+        Self {
+            masked: prepared.masked.clone(),
+            blind: prepared.blind,
+            ..self.clone()
+        }
     }
 
     /// The policy lines that allowed it.

@@ -295,7 +295,14 @@ pub(super) fn class(statement: &Statement, scope: &Scope, by_ceiling: bool) -> B
     deny(code, scope.origin.clone(), scope, &asked, detail, &hint)
 }
 
-fn deny(code: &'static str, origin: Origin, scope: &Scope, asked: &str, detail: String, hint: &str) -> Box<Denial> {
+pub(super) fn deny(
+    code: &'static str,
+    origin: Origin,
+    scope: &Scope,
+    asked: &str,
+    detail: String,
+    hint: &str,
+) -> Box<Denial> {
     Box::new(Denial {
         code,
         origin,
@@ -349,7 +356,12 @@ pub(super) fn verb(class: Class) -> String {
 }
 
 pub(super) fn relation(touch: &Touch) -> String {
-    format!("{}.{}", shown(&touch.schema), shown(&touch.name))
+    name(&touch.schema, &touch.name)
+}
+
+/// A name with its schema.
+pub(super) fn name(schema: &str, name: &str) -> String {
+    format!("{}.{}", shown(schema), shown(name))
 }
 
 fn list(columns: &[String]) -> String {

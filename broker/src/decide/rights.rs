@@ -62,14 +62,22 @@ pub struct Routine {
 /// What may be done with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Privilege {
+    /// CREATE: never compiled, only taken from a role that was given it.
+    Create,
     /// DELETE.
     Delete,
     /// EXECUTE.
     Execute,
     /// INSERT.
     Insert,
+    /// MAINTAIN, which PostgreSQL has from 17 on: only taken.
+    Maintain,
+    /// REFERENCES: only taken.
+    References,
     /// SELECT.
     Select,
+    /// TRIGGER: only taken.
+    Trigger,
     /// TRUNCATE.
     Truncate,
     /// UPDATE.
@@ -81,10 +89,14 @@ pub enum Privilege {
 impl Privilege {
     /// Every one, with PostgreSQL's word.
     const ALL: &'static [(&'static str, Self)] = &[
+        ("CREATE", Self::Create),
         ("DELETE", Self::Delete),
         ("EXECUTE", Self::Execute),
         ("INSERT", Self::Insert),
+        ("MAINTAIN", Self::Maintain),
+        ("REFERENCES", Self::References),
         ("SELECT", Self::Select),
+        ("TRIGGER", Self::Trigger),
         ("TRUNCATE", Self::Truncate),
         ("UPDATE", Self::Update),
         ("USAGE", Self::Usage),

@@ -67,6 +67,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         can: Vec::new(),
         ceiling: Vec::new(),
         never: Vec::new(),
+        masks: Vec::new(),
         limits: Limits {
             ttl: Limit {
                 value: Duration::from_mins(15),

@@ -4,7 +4,6 @@
 //! before the first line is 64 zeros. `sha256sum` is all one needs to check it.
 
 use std::fmt;
-use std::io::Write as _;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -113,7 +112,13 @@ impl Linker {
         out.extend_from_slice(GENESIS.as_bytes());
         out.push(b' ');
         let json = out.len();
-        write!(out, "{{\"seq\":{seq},\"journal\":\"{journal}\",\"at\":{at},\"t\":").map_err(|_| NotARecord)?;
+        out.extend_from_slice(b"{\"seq\":");
+        serde_json::to_writer(&mut *out, &seq).map_err(|_| NotARecord)?;
+        out.extend_from_slice(b",\"journal\":\"");
+        out.extend_from_slice(journal.as_bytes());
+        out.extend_from_slice(b"\",\"at\":");
+        serde_json::to_writer(&mut *out, &at).map_err(|_| NotARecord)?;
+        out.extend_from_slice(b",\"t\":");
         out.extend_from_slice(rest);
         let hash = self.hash.next(out.get(json..).unwrap_or_default());
         if let Some(place) = out.get_mut(start..start + hash.0.len()) {
@@ -183,12 +188,17 @@ fn content(rest: &[u8]) -> Option<(i64, &str, Option<&str>)> {
 
 /// A number without sign or leading zero.
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let end = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
-    let (number, rest) = bytes.split_at_checked(end)?;
-    if number.is_empty() || (number.len() > 1 && number.starts_with(b"0")) {
+    let mut number = 0_u64;
+    let mut rest = bytes;
+    while let Some((digit @ b'0'..=b'9', after)) = rest.split_first() {
+        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        rest = after;
+    }
+    let length = bytes.len() - rest.len();
+    if rest.is_empty() || length == 0 || (length > 1 && bytes.starts_with(b"0")) {
         return None;
     }
-    Some((std::str::from_utf8(number).ok()?.parse().ok()?, rest))
+    Some((number, rest))
 }
 
 /// A text without escapes, up to its closing quote.

@@ -3,6 +3,7 @@
 //! Everything here is pure: bytes in, typed value or bytes out. The disk is `record`'s business.
 
 pub mod chain;
+mod encode;
 pub mod finding;
 pub mod head;
 pub mod record;
@@ -11,8 +12,9 @@ pub mod verify;
 pub mod view;
 
 pub use chain::{GENESIS, Hash, Linker, Peek};
+pub use encode::encode;
 pub use finding::{Finding, Trouble};
 pub use head::Head;
-pub use record::{Cut, Entry, Minted, OpenIntent, Record, Rules, Status, capped, encode};
+pub use record::{Cut, Entry, Minted, OpenIntent, Record, Rules, Status, capped};
 pub use verify::Verifier;
 pub use view::{Filter, SessionDetail, SessionSummary};

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -443,27 +442,6 @@ impl Entry {
     }
 }
 
-/// Appends `record` as one line, `{"t":…,"kind":…}` and a newline, to `out`. On an error `out` is as it was.
-pub fn encode(out: &mut Vec<u8>, t: i64, record: &Record<'_>) -> Result<(), serde_json::Error> {
-    let start = out.len();
-    let mut write = || {
-        write!(out, "{{\"t\":{t}").map_err(serde_json::Error::io)?;
-        let brace = out.len();
-        serde_json::to_writer(&mut *out, record)?;
-        // The record's own opening brace becomes the comma after the time.
-        if let Some(byte) = out.get_mut(brace) {
-            *byte = b',';
-        }
-        out.push(b'\n');
-        Ok(())
-    };
-    let written = write();
-    if written.is_err() {
-        out.truncate(start);
-    }
-    written
-}
-
 /// The text as the ledger keeps it: whole, or its beginning and a [`Cut`].
 pub fn capped(text: &str) -> (Cow<'_, str>, Option<Cut>) {
     if text.len() <= TEXT_LIMIT {
@@ -491,12 +469,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::ledger::encode::encode;
 
-    fn origins() -> Vec<Origin> {
+    pub(in crate::ledger) fn origins() -> Vec<Origin> {
         vec![Origin {
             path: Arc::from(".hoop/db-access.yaml"),
             line: 22,

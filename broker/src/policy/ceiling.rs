@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::diagnostic::{Report, Span, code};
+use super::masks::{self, RawMask};
 use super::nearest::did_you_mean;
 use super::node::{Key, Node, Word};
 use super::presets;
 use super::repository::RawLimits;
 use super::rules::{self, RawRule};
 use super::words;
-use super::{Enforcement, Origin, RelationPattern, Rule};
+use super::{Enforcement, MaskRule, Origin, RelationPattern, Rule};
 use crate::base::pattern::Pattern;
 
 const KEYS: &[&str] = &["databases", "pull-requests", "never"];
-const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "max"];
-const UNBUILT: &[&str] = &["always-mask", "approvers", "hold", "record"];
+const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "always-mask", "max"];
+const UNBUILT: &[&str] = &["approvers", "hold", "record"];
 const REQUIRE_KEYS: &[&str] = &["environment", "events", "sources"];
 
 /// One ceiling.
@@ -45,6 +46,8 @@ pub struct DatabaseCeiling {
     pub can: Vec<Rule>,
     /// Globs over the names of the presets that scopes may use.
     pub presets: Vec<Pattern>,
+    /// Masks on every scope of the database.
+    pub always_mask: Vec<MaskRule>,
     /// The longest lifetimes, the most connections.
     pub max: RawLimits,
 }
@@ -106,7 +109,7 @@ impl Ceiling {
                 text: &key.text,
             };
             known_database(word, databases.keys(), report);
-            if let Some(database) = DatabaseCeiling::read(key, node, report) {
+            if let Some(database) = DatabaseCeiling::read(key, node, databases.get(&key.text).copied(), report) {
                 ceiling.databases.insert(key.text.clone(), database);
             }
         }
@@ -123,7 +126,7 @@ impl Ceiling {
 }
 
 impl DatabaseCeiling {
-    fn read(key: &Key, node: &Node, report: &mut Report) -> Option<Self> {
+    fn read(key: &Key, node: &Node, enforcement: Option<Enforcement>, report: &mut Report) -> Option<Self> {
         let what = format!("the ceiling of `{}`", key.text);
         let fields = node.fields(&what, DATABASE_KEYS, UNBUILT, report)?;
         let require = fields.value("require").map(|node| Require::read(node, report));
@@ -137,11 +140,20 @@ impl DatabaseCeiling {
             (None, false) => Vec::new(),
             _ => RawRule::read_list(fields.required("can", &what, report)?, rules::CEILING_KEYS, report),
         };
+        let masks = fields
+            .value("always-mask")
+            .map(|node| RawMask::read_map(node, "`always-mask`", report));
+        if let Some(masks) = &masks {
+            let key = ("always-mask", fields.key_span("always-mask"));
+            masks::check_enforcement(masks, key, enforcement.unwrap_or_default(), report);
+        }
+        let always_mask = masks.unwrap_or_default();
         Some(Self {
             origin: key.span.origin(report.path()),
             require: require.unwrap_or_default(),
             can: can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
             presets,
+            always_mask: always_mask.iter().map(|raw| raw.compile(report.path(), true)).collect(),
             max,
         })
     }

@@ -11,6 +11,7 @@ use super::cover;
 use super::diagnostic::{Diagnostic, Report, Severity, code, failed};
 use super::digest;
 use super::limits;
+use super::masks;
 use super::node::Word;
 use super::operator::IssuerKind;
 use super::repository::{File, RawScope, ReadScope};
@@ -150,15 +151,21 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         })
         .flat_map(|rule| rule.compile(report.path()))
         .collect();
+    let can: Vec<Rule> = raw.can.iter().flat_map(|rule| rule.compile(report.path())).collect();
+    if let Some(key) = raw.mask_key {
+        masks::check_enforcement(&raw.masks, ("mask", key), enforcement, report);
+    }
+    let masks = masks::effective(&raw.masks, &can, (bounds.ceiling, database), report);
     let mut scope = Scope {
         name: raw.name.0.clone(),
         origin,
         database: raw.database.0.clone(),
         enforcement,
         who,
-        can: raw.can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
+        can,
         ceiling: database.can.iter().cloned().chain(within).collect(),
         never: bounds.ceiling.never.clone(),
+        masks,
         limits,
         digest: Arc::from(""),
         policy_sha: Arc::clone(sha),

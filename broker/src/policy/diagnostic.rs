@@ -27,6 +27,8 @@ pub mod code {
     pub const LIMIT_CLIPPED: &str = "limit-clipped";
     /// A secret written out where a reference belongs.
     pub const LITERAL_SECRET: &str = "literal-secret";
+    /// A mask on a column that no rule of the scope reaches: a slip in the name, perhaps (warning).
+    pub const MASK_WITHOUT_RULE: &str = "mask-without-rule";
     /// A pattern in the form of a regular expression.
     pub const LOOKS_LIKE_REGEX: &str = "looks-like-regex";
     /// A key that must be there is not.
@@ -66,6 +68,7 @@ pub mod code {
         LIMIT_CLIPPED,
         LITERAL_SECRET,
         LOOKS_LIKE_REGEX,
+        MASK_WITHOUT_RULE,
         MISSING_KEY,
         NEVER_MATCHES,
         NOT_YET_ENFORCED,

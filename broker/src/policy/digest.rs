@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::ceiling::{Allowed, Require};
 use super::compile::hex;
 use super::presets;
-use super::{Limit, Origin, RelationPattern, Rule, Scope, Who};
+use super::{Limit, MaskRule, Origin, RelationPattern, Rule, Scope, Who};
 
 /// Serialised field by field in this order; a change of the shape changes every digest, which only costs warm caches.
 #[derive(Serialize)]
@@ -24,7 +24,16 @@ struct Canonical<'a> {
     can: Vec<Entry<'a>>,
     ceiling: Vec<Entry<'a>>,
     never: Vec<(&'a str, &'a Origin)>,
+    masks: Vec<CanonicalMask<'a>>,
     limits: [Option<(u128, &'a Origin)>; 11],
+}
+
+#[derive(Serialize)]
+struct CanonicalMask<'a> {
+    origin: &'a Origin,
+    column: [&'a str; 3],
+    mask: &'a crate::mask::Mask,
+    by_operator: bool,
 }
 
 #[derive(Serialize)]
@@ -61,7 +70,7 @@ struct CanonicalRule<'a> {
 pub fn of(scope: &Scope, require: &Require) -> String {
     let limits = &scope.limits;
     let canonical = Canonical {
-        format: "hoop scope 2",
+        format: "hoop scope 3",
         name: &scope.name,
         origin: &scope.origin,
         database: &scope.database,
@@ -71,6 +80,7 @@ pub fn of(scope: &Scope, require: &Require) -> String {
         can: entries(&scope.can),
         ceiling: entries(&scope.ceiling),
         never: relations(&scope.never),
+        masks: scope.masks.iter().map(mask).collect(),
         limits: [
             Some(time(&limits.ttl)),
             Some(time(&limits.max_session)),
@@ -88,6 +98,15 @@ pub fn of(scope: &Scope, require: &Require) -> String {
     // Plain structs of texts and numbers always serialise.
     let bytes = serde_json::to_vec(&canonical).unwrap_or_default();
     hex(&Sha256::digest(bytes))
+}
+
+fn mask(rule: &MaskRule) -> CanonicalMask<'_> {
+    CanonicalMask {
+        origin: &rule.origin,
+        column: [&rule.schema, &rule.table, &rule.column],
+        mask: &rule.mask,
+        by_operator: rule.by_operator,
+    }
 }
 
 fn who(who: &Who) -> CanonicalWho<'_> {

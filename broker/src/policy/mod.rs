@@ -6,6 +6,7 @@ pub mod cover;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
+pub mod masks;
 pub mod narrow;
 pub mod nearest;
 pub mod node;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::pattern::Pattern;
+use crate::mask::Mask;
 use crate::sql::{Class, Kind};
 
 /// The repository's file as its author knows it, wherever the broker reads its copy from.
@@ -74,6 +76,8 @@ pub struct Scope {
     pub ceiling: Vec<Rule>,
     /// Relations nobody reaches, whatever a rule says (`never:` of the ceiling).
     pub never: Vec<RelationPattern>,
+    /// The masked columns, one rule each, by name: the scope's own and those that the ceiling demands on the database.
+    pub masks: Vec<MaskRule>,
     /// Lifetimes and counts, already clipped to the ceiling.
     pub limits: Limits,
     /// SHA-256 (hexadecimal) over everything above that decides: equal digests judge equally.
@@ -198,6 +202,35 @@ impl RelationPattern {
     }
 }
 
+/// One masked column: wherever the scope may read it, it reads what the mask makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskRule {
+    /// The line that sets it: the scope's own, or the ceiling's where the scope does not name the column.
+    pub origin: Origin,
+    /// The schema, as the catalog holds it; no glob.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// How its value is replaced.
+    pub mask: Mask,
+    /// The ceiling demands a mask on this column (`always-mask`): the repository cannot lift it, only hide more.
+    pub by_operator: bool,
+}
+
+impl MaskRule {
+    /// `schema.table.column`.
+    pub fn name(&self) -> String {
+        format!("{}.{}.{}", self.schema, self.table, self.column)
+    }
+
+    /// Whether both are for the same column.
+    pub fn names_same(&self, other: &Self) -> bool {
+        (&self.schema, &self.table, &self.column) == (&other.schema, &other.table, &other.column)
+    }
+}
+
 /// Lifetimes and counts of a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -246,5 +279,7 @@ pub struct Limit<T> {
     pub origin: Origin,
 }
 
+#[cfg(test)]
+mod masks_tests;
 #[cfg(test)]
 mod tests;

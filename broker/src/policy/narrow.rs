@@ -1,7 +1,7 @@
 //! What a new version of a scope takes away from a grant that was minted under the old one.
 
 use super::cover::contains;
-use super::{Limit, Limits, Origin, RelationPattern, Rule, Scope, words};
+use super::{Limit, Limits, MaskRule, Origin, RelationPattern, Rule, Scope, words};
 
 /// The first thing that `old` grants and `new` does not, in words; `None` when `new` grants at least as much. Patterns
 /// are compared as texts, so that it may find a difference where there is none, never the other way round.
@@ -16,6 +16,7 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
         can,
         ceiling,
         never,
+        masks,
         limits,
         digest: _,
         policy_sha: _,
@@ -35,6 +36,19 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
             let added = never.iter().find(|added| !known(added))?;
             Some(format!("`{}` is out of reach now ({})", added.pattern, added.origin))
         })
+        .or_else(|| masked(&old.masks, masks))
+}
+
+/// The first column that is masked now and was not, or not in this way.
+fn masked(old: &[MaskRule], new: &[MaskRule]) -> Option<String> {
+    let same = |rule: &&MaskRule| old.iter().any(|old| old.names_same(rule) && old.mask == rule.mask);
+    let changed = new.iter().find(|rule| !same(rule))?;
+    Some(format!(
+        "{} is masked by {} now ({})",
+        changed.name(),
+        changed.mask,
+        changed.origin
+    ))
 }
 
 fn limit_lowered(old: &Limits, new: &Limits) -> Option<String> {
@@ -174,6 +188,36 @@ mod tests {
             (all, "ttl: 5m"),
         ] {
             assert_eq!(taken_away(&old, &with(can, limits)), None, "{can} {limits}");
+        }
+    }
+
+    #[test]
+    fn a_mask_takes_something_away_and_its_end_does_not() {
+        let with = |mask: &str| scope(&one(MAIN, READ, mask));
+        let (bare, digits) = (with("limits: {}"), with("mask: { app.orders.note: digits }"));
+        let both = with("mask: { app.orders.note: digits, app.orders.name: nullify }");
+        let other = with("mask: { app.orders.note: nullify }");
+        assert_eq!(taken_away(&digits, &bare), None);
+        assert_eq!(taken_away(&both, &digits), None);
+        assert_eq!(taken_away(&digits, &digits), None);
+        for (old, new, lost) in [
+            (
+                &bare,
+                &digits,
+                "app.orders.note is masked by digits now (.hoop/db-access.yaml:7)",
+            ),
+            (
+                &digits,
+                &both,
+                "app.orders.name is masked by nullify now (.hoop/db-access.yaml:7)",
+            ),
+            (
+                &digits,
+                &other,
+                "app.orders.note is masked by nullify now (.hoop/db-access.yaml:7)",
+            ),
+        ] {
+            assert_eq!(taken_away(old, new).as_deref(), Some(lost));
         }
     }
 

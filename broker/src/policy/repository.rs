@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::pattern::Pattern;
 
 use super::diagnostic::{Diagnostic, Report, Span, code};
+use super::masks::RawMask;
 use super::node::{Node, Value};
 use super::rules::{self, RawRule};
 use super::source;
@@ -13,9 +14,9 @@ use super::words;
 /// The keys of the file.
 pub const FILE_KEYS: &[&str] = &["version", "scopes"];
 /// The keys of a scope.
-pub const SCOPE_KEYS: &[&str] = &["description", "database", "who", "can", "limits"];
+pub const SCOPE_KEYS: &[&str] = &["description", "database", "who", "can", "mask", "limits"];
 /// Keys of a scope whose enforcement is not built.
-pub const SCOPE_UNBUILT: &[&str] = &["hold", "mask", "record"];
+pub const SCOPE_UNBUILT: &[&str] = &["hold", "record"];
 /// The keys of a `who` entry, whatever the issuer.
 pub const WHO_KEYS: &[&str] = &[
     "issuer",
@@ -80,6 +81,10 @@ pub struct RawScope {
     pub who: Vec<RawWho>,
     /// What it may do.
     pub can: Vec<RawRule>,
+    /// The masked columns.
+    pub masks: Vec<RawMask>,
+    /// Where the key `mask` stands.
+    pub mask_key: Option<Span>,
     /// Lifetimes and counts.
     pub limits: RawLimits,
 }
@@ -202,6 +207,9 @@ impl RawScope {
         };
         let (database, who, can) = (required("database"), required("who"), required("can"));
         let limits = RawLimits::read(fields.value("limits"), "`limits`", report);
+        let masks = fields
+            .value("mask")
+            .map(|node| RawMask::read_map(node, "`mask`", report));
         let can = can
             .map(|node| RawRule::read_list(node, rules::KEYS, report))
             .unwrap_or_default();
@@ -212,6 +220,8 @@ impl RawScope {
             database: (database.text.to_owned(), database.span),
             who,
             can,
+            mask_key: masks.as_ref().map(|_| fields.key_span("mask")),
+            masks: masks.unwrap_or_default(),
             limits,
         })
     }

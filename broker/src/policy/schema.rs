@@ -3,10 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::masks;
 use super::presets;
 use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
+use crate::mask::{Bucket, Unit};
 use crate::sql::{Class, Kind};
 
 /// The schema of version 1.
@@ -32,6 +34,7 @@ pub fn repository() -> Value {
             "scope": object(SCOPE_KEYS, &["database", "who", "can"], scope_key),
             "who": object(WHO_KEYS, &["issuer"], who_key),
             "rule": object(rules::KEYS, &[], rule_key),
+            "mask": {"anyOf": [{"enum": masks::WORDS}, one_of(masks::KEYS, mask_key)]},
             "limits": object(LIMIT_KEYS, &[], limit_key),
             "text": {"type": "string", "minLength": 1},
             "glob": {"type": "string", "pattern": "^[^|()^\\\\\\[\\]{}+?$]+$"},
@@ -55,6 +58,16 @@ fn object(keys: &[&str], required: &[&str], describe: fn(&str) -> Value) -> Valu
     object
 }
 
+/// An object with exactly one of the keys.
+fn one_of(keys: &[&str], describe: fn(&str) -> Value) -> Value {
+    let mut object = object(keys, &[], describe);
+    if let Some(object) = object.as_object_mut() {
+        object.insert("minProperties".to_owned(), json!(1));
+        object.insert("maxProperties".to_owned(), json!(1));
+    }
+    object
+}
+
 fn scope_key(key: &str) -> Value {
     match key {
         "description" => described("What the scope is for.", json!({"$ref": "#/$defs/text"})),
@@ -67,7 +80,57 @@ fn scope_key(key: &str) -> Value {
             "Whatever is not covered is denied.",
             list(&json!({"$ref": "#/$defs/rule"})),
         ),
+        "mask" => described(
+            "Columns whose values are replaced, by schema.table.column.",
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": "^([^.*\\s\"'`]+\\.){2}[^.*\\s\"'`]+$"},
+                "additionalProperties": {"$ref": "#/$defs/mask"},
+            }),
+        ),
         _ => json!({"$ref": "#/$defs/limits"}),
+    }
+}
+
+fn mask_key(key: &str) -> Value {
+    match key {
+        "fixed" => described(
+            "This value, of the column's type.",
+            json!({"type": ["string", "number", "boolean"]}),
+        ),
+        "partial" => described("What stays.", object(masks::PARTIAL_KEYS, &[], partial_key)),
+        "bucket" => described(
+            "The beginning of the range that the value lies in.",
+            json!({"anyOf": [
+                {"type": "integer", "minimum": 2, "maximum": Bucket::WIDEST},
+                {"enum": Unit::ALL.iter().map(|unit| unit.as_str()).collect::<Vec<_>>()},
+            ]}),
+        ),
+        "json" => described(
+            "Parts of a JSON value: address.street, items[].ssn.",
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": {"$ref": "#/$defs/mask"},
+            }),
+        ),
+        "hash" => described("A token per value.", json!({"const": "hmac"})),
+        "email" => described("An address per value.", json!({"const": "stable"})),
+        _ => described(
+            "Another day, at most so far away.",
+            json!({"type": "string", "pattern": "^[1-9][0-9]{0,3}d$"}),
+        ),
+    }
+}
+
+fn partial_key(key: &str) -> Value {
+    match key {
+        "with" => described(
+            "What stands for the rest.",
+            json!({"type": "string", "minLength": 1, "maxLength": 1}),
+        ),
+        _ => json!({"type": "integer", "minimum": 1, "maximum": masks::MOST_KEPT}),
     }
 }
 

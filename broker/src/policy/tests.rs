@@ -16,15 +16,22 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies").join(name)
 }
 
-fn example(name: &str) -> String {
+pub(super) fn example(name: &str) -> String {
     std::fs::read_to_string(folder("examples").join(name)).unwrap()
 }
 
-fn operator() -> Operator {
+pub(super) fn operator() -> Operator {
     Operator::read(&example("broker.yaml"), "broker.yaml").unwrap()
 }
 
-fn under(operator: &Operator, text: &str) -> Compiled {
+/// The example without the masks that it demands.
+pub(super) fn undemanding() -> Operator {
+    let text = example("broker.yaml");
+    let lines = text.lines().filter(|line| !line.contains("always-mask"));
+    Operator::read(&lines.collect::<Vec<_>>().join("\n"), "broker.yaml").unwrap()
+}
+
+pub(super) fn under(operator: &Operator, text: &str) -> Compiled {
     let bounds = Bounds {
         ceiling: &operator.repositories[0].ceiling,
         issuers: &operator.issuers,
@@ -47,7 +54,7 @@ fn matches_file(path: &Path, text: &str) {
 #[test]
 fn every_example_compiles_without_an_error() {
     let operator = operator();
-    for name in ["migrate.yaml", "etl.yaml", "pull-request.yaml"] {
+    for name in ["migrate.yaml", "etl.yaml", "pull-request.yaml", "test-data.yaml"] {
         let text = example(name);
         let compiled = under(&operator, &text);
         // What `never` takes out of `app.*` is told, and is all there is to tell.
@@ -123,9 +130,9 @@ pub(super) fn one(who: &str, can: &str, more: &str) -> String {
 }
 
 pub(super) const MAIN: &str = "{ issuer: github, branch: main, events: [push] }";
-const ORDERS: &str = "{ statements: [select], tables: [app.orders] }";
+pub(super) const ORDERS: &str = "{ statements: [select], tables: [app.orders] }";
 
-fn codes(diagnostics: &[Diagnostic]) -> Vec<(&'static str, u32)> {
+pub(super) fn codes(diagnostics: &[Diagnostic]) -> Vec<(&'static str, u32)> {
     diagnostics.iter().map(|found| (found.code, found.span.line)).collect()
 }
 
@@ -439,7 +446,7 @@ fn groups_are_expanded_and_every_rule_knows_its_place() {
 fn an_error_in_a_scope_leaves_the_others_alone() {
     let good = one(MAIN, ORDERS, "");
     let text =
-        format!("{good}  bad:\n    database: orders-replica\n    who: [{MAIN}]\n    can: [{ORDERS}]\n    mask: {{}}\n");
+        format!("{good}  bad:\n    database: orders-replica\n    who: [{MAIN}]\n    can: [{ORDERS}]\n    hold: []\n");
     let compiled = under(&operator(), &text);
     assert!(compiled.scopes.get("s").unwrap().is_ok());
     let found = compiled.scopes.get("bad").unwrap().as_ref().unwrap_err();
@@ -460,7 +467,7 @@ fn a_lint_needs_no_operator() {
     let wide = one(
         "{ issuer: anything, events: [push] }",
         "{ statements: [select], tables: [hr.x] }",
-        "mask: {}",
+        "hold: []",
     );
     assert_eq!(
         codes(&lint(&wide, "f")),

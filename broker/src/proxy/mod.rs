@@ -91,8 +91,9 @@ pub fn run(
     let done = local.block_on(&runtime, async move {
         let listener = TcpListener::from_std(listener)?;
         let core = Rc::new(Core::new(front.house.clone(), journal));
-        accept(&front, &core, &listener, &stop).await;
-        Ok(())
+        // In a task of its own: what the runtime itself waits for is asked after at every wake-up.
+        let accepting = tokio::task::spawn_local(async move { accept(&front, &core, &listener, &stop).await });
+        accepting.await.map_err(io::Error::other)
     });
     drop(local);
     // A text that is still being read is nobody's any more.

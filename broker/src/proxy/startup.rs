@@ -1,9 +1,10 @@
 //! The keys of a start-up message: an allow-list. What the broker pins is not the client's to choose, what libpq keeps
 //! for itself is ignored, a setting is judged like SET, everything else is refused.
 
+use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, judge};
 use crate::policy::Scope;
-use crate::sql::{Barrier, Class, Effect, Names, Setting, Statement};
+use crate::sql::{Barrier, Block, Class, Effect, Names, Setting, Snapshot, Statement};
 use crate::wire::answer::Complaint;
 use crate::wire::startup::Startup;
 
@@ -100,11 +101,15 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         barrier: Barrier::None,
         names: Names::None,
         unbounded: Vec::new(),
-        remote: false,
+        block: Block::Same,
+        uncounted: None,
         implied: Vec::new(),
         reaches: Vec::new(),
+        sources: Vec::new(),
+        direct: Vec::new(),
+        renames: Vec::new(),
     };
-    match judge::judge(&statement, scope) {
+    match judge::judge(&statement, scope, &Ground::here("", &Snapshot::default())) {
         Decision::Allow(_) => {
             // Pinned at login to the only value the judge accepts.
             if name != "client_encoding" && name != "standard_conforming_strings" {

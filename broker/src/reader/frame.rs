@@ -8,6 +8,10 @@ pub const SNAPSHOT: u8 = b'S';
 pub const TEXT: u8 = b'T';
 /// The answer to a text, as JSON.
 pub const READ: u8 = b'R';
+/// A text and what shall stand in it, as JSON.
+pub const SPLICE: u8 = b'P';
+/// The answer to that, as JSON.
+pub const SPLICED: u8 = b'D';
 
 /// No frame is longer: neither a snapshot of a large schema nor the answer to a text of the largest size is.
 const MAX: usize = 256 * 1024 * 1024;

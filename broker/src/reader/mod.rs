@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::process::Process;
+use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{Snapshot, Statement, Unreadable};
 
 /// What reading may cost.
@@ -102,6 +103,16 @@ impl Reader {
 
     /// Reads a text as [`crate::sql::read`] does, in a worker.
     pub fn read(&self, text: &str, snapshot: &Arc<Snapshot>) -> Result<Vec<Statement>, Unreadable> {
+        self.work(|process, until| process.read(text, snapshot, until))?
+    }
+
+    /// Puts something else into a text as [`crate::sql::splice::splice`] does, in a worker.
+    pub fn splice(&self, text: &str, replacements: &[Replacement]) -> Result<String, SpliceFault> {
+        self.work(|process, until| process.splice(text, replacements, until))?
+    }
+
+    /// Has a worker do something, and counts what becomes of it.
+    fn work<T>(&self, work: impl FnOnce(&mut Process, Instant) -> Result<T, process::Fault>) -> Result<T, Unreadable> {
         let mut seat = self.take_seat().inspect_err(|_| {
             self.busy.fetch_add(1, Ordering::Relaxed);
         })?;
@@ -110,13 +121,11 @@ impl Reader {
             Some(process) => process,
             None => Process::start(&self.program, &self.limits).map_err(|fault| self.count(&fault))?,
         };
-        let read = process
-            .read(text, snapshot, until)
-            .map_err(|fault| self.count(&fault))?;
+        let done = work(&mut process, until).map_err(|fault| self.count(&fault))?;
         if !process.is_worn() {
             self.pool().idle.push(process);
         }
-        read
+        Ok(done)
     }
 
     /// How often reading failed so far.

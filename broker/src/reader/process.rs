@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{Limits, frame};
+use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{Snapshot, Statement, Unreadable};
 
 /// A worker keeps the memory of its largest tree. After this many bytes of text a fresh one takes its place.
@@ -98,12 +99,12 @@ impl Process {
         until: Instant,
     ) -> Result<Result<Vec<Statement>, Unreadable>, Fault> {
         self.read += text.len();
-        let answer = self
-            .exchange(text, snapshot, until)
-            .map_err(|error| self.fault(&error))?;
-        let Some((frame::READ, body)) = answer else {
-            return Err(self.fault(&io::ErrorKind::UnexpectedEof.into()));
+        let asked = |process: &mut Self| {
+            process.knows(snapshot, until)?;
+            process.exchange((frame::TEXT, text.as_bytes()), until)
         };
+        let body = asked(self).map_err(|error| self.fault(&error))?;
+        let body = self.answered(body, frame::READ)?;
         let read: Result<Vec<Statement>, Unreadable> = serde_json::from_slice(&body).map_err(|_| Fault::Garbled)?;
         match &read {
             Ok(statements) if !in_order(statements, text) => Err(Fault::Garbled),
@@ -111,17 +112,49 @@ impl Process {
         }
     }
 
-    fn exchange(&mut self, text: &str, snapshot: &Arc<Snapshot>, until: Instant) -> io::Result<Option<(u8, Vec<u8>)>> {
+    /// Has it put something else into a text. After a fault it is of no more use.
+    pub fn splice(
+        &mut self,
+        text: &str,
+        replacements: &[Replacement],
+        until: Instant,
+    ) -> Result<Result<String, SpliceFault>, Fault> {
+        self.read += text.len();
+        let asked = serde_json::to_vec(&(text, replacements)).map_err(|_| Fault::Garbled)?;
+        let answer = self
+            .exchange((frame::SPLICE, &asked), until)
+            .map_err(|error| self.fault(&error))?;
+        let body = self.answered(answer, frame::SPLICED)?;
+        serde_json::from_slice(&body).map_err(|_| Fault::Garbled)
+    }
+
+    /// Tells it the schema, unless it knows it.
+    fn knows(&mut self, snapshot: &Arc<Snapshot>, until: Instant) -> io::Result<()> {
+        if !self.snapshot.as_ref().is_some_and(|held| Arc::ptr_eq(held, snapshot)) {
+            let mut socket = Until {
+                socket: &self.socket,
+                until,
+            };
+            frame::write(&mut socket, frame::SNAPSHOT, &serde_json::to_vec(&**snapshot)?)?;
+            self.snapshot = Some(snapshot.clone());
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, (kind, body): (u8, &[u8]), until: Instant) -> io::Result<Option<(u8, Vec<u8>)>> {
         let mut socket = Until {
             socket: &self.socket,
             until,
         };
-        if !self.snapshot.as_ref().is_some_and(|held| Arc::ptr_eq(held, snapshot)) {
-            frame::write(&mut socket, frame::SNAPSHOT, &serde_json::to_vec(&**snapshot)?)?;
-            self.snapshot = Some(snapshot.clone());
-        }
-        frame::write(&mut socket, frame::TEXT, text.as_bytes())?;
+        frame::write(&mut socket, kind, body)?;
         frame::read(&mut socket)
+    }
+
+    fn answered(&mut self, answer: Option<(u8, Vec<u8>)>, wanted: u8) -> Result<Vec<u8>, Fault> {
+        match answer {
+            Some((kind, body)) if kind == wanted => Ok(body),
+            _ => Err(self.fault(&io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 
     fn fault(&mut self, error: &io::Error) -> Fault {

@@ -5,6 +5,7 @@ use std::io;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 use super::frame;
+use crate::sql::splice::{Replacement, splice};
 use crate::sql::{self, Snapshot};
 
 /// Answers texts until the broker closes its side. `memory` in megabytes of address space, `cpu` in seconds of
@@ -33,6 +34,12 @@ pub fn serve(memory: u64, cpu: u64) -> io::Result<()> {
                 more_time(cpu)?;
                 let read = sql::read(text, &snapshot);
                 frame::write(&mut to, frame::READ, &serde_json::to_vec(&read)?)?;
+            }
+            frame::SPLICE => {
+                let (text, replacements): (String, Vec<Replacement>) = serde_json::from_slice(&body)?;
+                more_time(cpu)?;
+                let spliced = splice(&text, &replacements);
+                frame::write(&mut to, frame::SPLICED, &serde_json::to_vec(&spliced)?)?;
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ledger::record::{self, OpenIntent, Record};
+use crate::ledger::{self, OpenIntent, Record};
 
 use super::House;
 use super::fault::RecordFault;
@@ -14,6 +14,14 @@ use super::lane::{JournalFile, Lane};
 
 /// A buffer that grew beyond this for a large statement is given back.
 const BUFFER: usize = 256 * 1024;
+
+/// Room is made in a journal file this far ahead, as zeros: a record that goes where bytes already are changes neither
+/// the file's size nor its blocks, so that syncing it need not wait for the file system's own journal.
+const ROOM: u64 = 128 * 1024;
+
+/// Room is written in pieces of this many bytes. Bigger ones would be kept in memory as one, and each later write into
+/// it would cost more.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A place in a journal, to wait for with [`Journal::synced`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +47,8 @@ pub struct Journal {
     open: HashSet<OpenIntent>,
     /// A failed write left bytes behind that could not be cut off yet.
     torn: bool,
+    /// Where the room made in the current file ends, or would end had the disk had it.
+    room: u64,
     unencodable: Option<RecordFault>,
 }
 
@@ -62,6 +72,7 @@ impl Journal {
             spans: Vec::new(),
             open: HashSet::new(),
             torn: false,
+            room: 0,
             unencodable: None,
         })
     }
@@ -69,7 +80,7 @@ impl Journal {
     /// Encodes `record` into the buffer; [`Journal::commit`] writes it. No system call but reading the clock.
     pub fn append(&mut self, record: &Record<'_>) {
         let now = self.house.clock.now().as_microsecond();
-        if let Err(error) = record::encode(&mut self.pending, now, record) {
+        if let Err(error) = ledger::encode(&mut self.pending, now, record) {
             self.unencodable = Some(RecordFault::Encoding(error.to_string()));
             return;
         }
@@ -157,11 +168,30 @@ impl Journal {
         }
         if let Err(error) = file.write_all_at(&self.pending, at) {
             self.torn = file.set_len(at).is_err();
+            self.room = at;
             return Err(RecordFault::io("writing", &self.current.path, &error));
         }
         let length = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
         self.current.written.store(at + length, Ordering::Release);
+        self.make_room(at + length);
         Ok(())
+    }
+
+    /// Writes zeros behind `end`, where the file's records end now. Only an advance: when the disk has no room, the next
+    /// record's own write says so. The control plane writes seldom, and on a full disk it is to refuse at once.
+    fn make_room(&mut self, end: u64) {
+        if end <= self.room || self.lane.order == 0 {
+            return;
+        }
+        self.room = end - end % ROOM + ROOM;
+        let mut at = end;
+        while let Some(left) = usize::try_from(self.room - at).ok().filter(|left| *left > 0) {
+            let piece = ZEROS.get(..left).unwrap_or(&ZEROS);
+            if self.current.file.write_all_at(piece, at).is_err() {
+                return;
+            }
+            at += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        }
     }
 
     /// Begins a new file when this one is full or has failed.
@@ -188,6 +218,7 @@ impl Journal {
             Ok(fresh) => {
                 self.current = fresh;
                 self.torn = false;
+                self.room = 0;
                 Ok(())
             }
             // A full file can take more; only its size is not as wished.
@@ -239,7 +270,7 @@ fn begin(house: &House, lane: &Lane, base: u64, open: Vec<OpenIntent>) -> Result
     };
     let mut text = Vec::new();
     let now = house.clock.now().as_microsecond();
-    record::encode(&mut text, now, &first).map_err(|error| RecordFault::Encoding(error.to_string()))?;
+    ledger::encode(&mut text, now, &first).map_err(|error| RecordFault::Encoding(error.to_string()))?;
     if let Err(error) = file.file.write_all_at(&text, 0) {
         // Without its first line the file is no journal; if it cannot be removed, recovery cuts it.
         let _gone = files::remove(&file.path);

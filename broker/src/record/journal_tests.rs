@@ -78,6 +78,30 @@ fn a_full_disk_refuses_drops_what_was_announced_and_keeps_what_happened() {
 }
 
 #[test]
+fn a_record_goes_where_bytes_already_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(dir.path(), Clock::system()).unwrap();
+    let mut journal = recorder.journal("one").unwrap();
+    let session = SessionId::fresh();
+    for i in 1..2_000 {
+        journal.append(&intent(session, i));
+        journal.commit().unwrap();
+        let written = journal.current.written.load(Ordering::Acquire);
+        let length = fs::metadata(&journal.current.path).unwrap().len();
+        assert!(length >= written && length <= written + ROOM, "{length} for {written}");
+        assert_eq!(length % ROOM, 0);
+    }
+    let text = fs::read(&journal.current.path).unwrap();
+    let written = usize::try_from(journal.current.written.load(Ordering::Acquire)).unwrap();
+    assert!(text[..written].ends_with(b"}\n") && text[written..].iter().all(|byte| *byte == 0));
+    let control = dir.path().join("journal").join(format!("{}-1.log", recorder.boot()));
+    assert!(
+        fs::read(control).unwrap().ends_with(b"}\n"),
+        "the control plane makes no room"
+    );
+}
+
+#[test]
 fn health_returns_without_any_statement() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Recorder::open(dir.path(), Clock::system()).unwrap();

@@ -208,7 +208,7 @@ impl Lane {
 
     /// The lane can be written.
     pub(super) fn recover(&self) {
-        if self.ailing.swap(false, Ordering::AcqRel) {
+        if self.ailing.load(Ordering::Acquire) && self.ailing.swap(false, Ordering::AcqRel) {
             *self.lock_fault() = None;
         }
     }

@@ -11,9 +11,8 @@ use std::io::{BufRead as _, BufReader};
 use serde::de::IgnoredAny;
 
 use crate::base::clock::Clock;
-use crate::ledger::record::{self, OpenIntent, Record, Status};
 use crate::ledger::verify::Checked;
-use crate::ledger::{Entry, Finding, Head, Trouble, Verifier};
+use crate::ledger::{self, Entry, Finding, Head, OpenIntent, Record, Status, Trouble, Verifier};
 
 use super::Sizes;
 use super::chain_file::{ChainFile, End};
@@ -191,7 +190,8 @@ impl Recovery<'_> {
             }
             let read = u64::try_from(read).unwrap_or(u64::MAX);
             at += read;
-            let whole = line.strip_suffix(b"\n").filter(|line| is_json(line));
+            let ended = line.strip_suffix(b"\n");
+            let whole = ended.map(after_room).filter(|line| is_json(line));
             if let Some(whole) = whole {
                 self.track(whole);
             }
@@ -203,7 +203,8 @@ impl Recovery<'_> {
                     taken += 1;
                     self.linked()?;
                 }
-                Some(Err(_)) | None => cut += read,
+                Some(Err(_)) | None if ended.is_some() => cut += read,
+                Some(Err(_)) | None => cut += unfinished(&line),
             }
         }
         if (taken > 0 || cut > 0) && !noted {
@@ -254,7 +255,7 @@ impl Recovery<'_> {
         let encoding = |why: String| RecordFault::Encoding(why);
         let mut line = Vec::new();
         let now = self.clock.now().as_microsecond();
-        record::encode(&mut line, now, record).map_err(|error| encoding(error.to_string()))?;
+        ledger::encode(&mut line, now, record).map_err(|error| encoding(error.to_string()))?;
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         self.chain
             .link(RECOVERY, 0, line)
@@ -270,6 +271,20 @@ impl Recovery<'_> {
         }
         Ok(())
     }
+}
+
+/// What follows the zeros at the beginning of a line. A journal has room behind its last record; where the machine died,
+/// room may also stand where a record was never brought to the disk.
+fn after_room(line: &[u8]) -> &[u8] {
+    let zeros = line.iter().take_while(|byte| **byte == 0).count();
+    line.get(zeros..).unwrap_or_default()
+}
+
+/// How many bytes of a journal's last line, which has no newline, are of a write that was not finished: the rest is room.
+fn unfinished(line: &[u8]) -> u64 {
+    let room = line.iter().rev().take_while(|byte| **byte == 0).count();
+    let written = line.get(..line.len() - room).map_or(0, |line| after_room(line).len());
+    u64::try_from(written).unwrap_or(u64::MAX)
 }
 
 fn is_json(line: &[u8]) -> bool {

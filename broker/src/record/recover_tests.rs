@@ -33,9 +33,9 @@ fn died(dir: &Path, count: u64) -> (Place, SessionId) {
     for journal in 1..=2_u64 {
         let mut text = Vec::new();
         for i in (1..=count).filter(|i| i % 2 == journal % 2) {
-            record::encode(&mut text, 1, &intent(session, i)).unwrap();
+            ledger::encode(&mut text, 1, &intent(session, i)).unwrap();
             if i % 3 != 0 {
-                record::encode(&mut text, 2, &outcome(session, i)).unwrap();
+                ledger::encode(&mut text, 2, &outcome(session, i)).unwrap();
             }
         }
         fs::write(place.journal(&format!("0000-{journal}")), text).unwrap();
@@ -58,6 +58,20 @@ fn story(place: &Place) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// What recovery says that it cut, by journal.
+fn said(place: &Place) -> BTreeMap<String, u64> {
+    let mut said = BTreeMap::new();
+    for segment in place.segments().unwrap() {
+        for line in fs::read_to_string(place.segment(segment)).unwrap().lines() {
+            let entry = Entry::parse(chain::split(line.as_bytes()).unwrap().1).unwrap();
+            if let Record::Recovered { from, bytes_cut, .. } = entry.record {
+                said.insert(from.into_owned(), bytes_cut);
+            }
+        }
+    }
+    said
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -104,24 +118,55 @@ fn a_torn_end_is_cut_and_said() {
     let path = place.journal("0000-1");
     let mut bytes = fs::read(&path).unwrap();
     let whole = bytes.len();
-    record::encode(&mut bytes, 3, &intent(session, 99)).unwrap();
+    ledger::encode(&mut bytes, 3, &intent(session, 99)).unwrap();
     bytes.truncate(whole + 40);
     fs::write(&path, &bytes).unwrap();
     drop(recover(&place, &clock(), small()).unwrap());
-    let mut said = BTreeMap::new();
-    let segments = place.segments().unwrap();
-    let text: String = segments
-        .iter()
-        .map(|n| fs::read_to_string(place.segment(*n)).unwrap())
-        .collect();
-    for line in text.lines() {
-        let entry = Entry::parse(chain::split(line.as_bytes()).unwrap().1).unwrap();
-        if let Record::Recovered { from, bytes_cut, .. } = entry.record {
-            said.insert(from.into_owned(), bytes_cut);
-        }
-    }
+    assert_eq!(
+        said(&place),
+        BTreeMap::from([("0000-1".into(), 40), ("0000-2".into(), 0)])
+    );
+    assert!(!story(&place).iter().any(|record| record.contains("i: 99")));
+}
+
+#[test]
+fn room_is_not_an_unfinished_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, session) = died(dir.path(), 4);
+    let path = place.journal("0000-1");
+    let mut bytes = fs::read(&path).unwrap();
+    let whole = bytes.len();
+    ledger::encode(&mut bytes, 3, &intent(session, 99)).unwrap();
+    bytes.truncate(whole + 40);
+    bytes.resize(whole + 5000, 0);
+    fs::write(&path, &bytes).unwrap();
+    let other = place.journal("0000-2");
+    let mut bytes = fs::read(&other).unwrap();
+    bytes.resize(bytes.len() + 70_000, 0);
+    fs::write(&other, &bytes).unwrap();
+    drop(recover(&place, &clock(), small()).unwrap());
+    let said = said(&place);
     assert_eq!(said, BTreeMap::from([("0000-1".into(), 40), ("0000-2".into(), 0)]));
-    assert!(!text.contains("\"i\":99"));
+}
+
+#[test]
+fn a_record_behind_one_that_never_reached_the_disk_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, _) = died(dir.path(), 12);
+    let path = place.journal("0000-1");
+    let mut bytes = fs::read(&path).unwrap();
+    let ends: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'\n').collect();
+    // The second line with its newline, and the fourth without it.
+    bytes[ends[0] + 1..=ends[1]].fill(0);
+    bytes[ends[2] + 1..ends[3]].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let other = fs::read(place.journal("0000-2")).unwrap();
+    let lines = ends.len() - 2 + other.iter().filter(|byte| **byte == b'\n').count();
+    drop(recover(&place, &clock(), small()).unwrap());
+    let report = verify(dir.path()).unwrap();
+    let unknown = story(&place).iter().filter(|record| record.contains("Unknown")).count();
+    let kept = report.kinds["intent"] + report.kinds["outcome"];
+    assert_eq!(kept - unknown as u64, lines as u64);
 }
 
 #[test]
@@ -219,14 +264,15 @@ proptest! {
         prop_assert!(before.journal_names().unwrap().is_empty());
     }
 
-    /// A journal is cut anywhere: whole lines stay, and the chain verifies.
+    /// A journal is cut anywhere, with or without room behind: whole lines stay, and the chain verifies.
     #[test]
-    fn a_journal_cut_anywhere_keeps_its_whole_lines(count in 1_u64..20, at in any::<prop::sample::Index>()) {
+    fn a_journal_cut_anywhere_keeps_its_whole_lines(count in 1_u64..20, at in any::<prop::sample::Index>(), room in 0_usize..300) {
         let dir = tempfile::tempdir().unwrap();
         let (place, _) = died(dir.path(), count);
         let path = place.journal("0000-1");
         let mut bytes = fs::read(&path).unwrap();
         bytes.truncate(at.index(bytes.len() + 1));
+        bytes.resize(bytes.len() + room, 0);
         fs::write(&path, &bytes).unwrap();
         let other = fs::read(place.journal("0000-2")).unwrap();
         let whole = bytes.iter().chain(&other).filter(|byte| **byte == b'\n').count() as u64;

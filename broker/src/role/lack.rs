@@ -22,8 +22,8 @@ pub fn told(lacks: &[Lack]) -> String {
         .join("; ")
 }
 
-/// What the login lacks whatever the scopes say.
-pub async fn of_login(client: &impl GenericClient) -> Result<Vec<Lack>, tokio_postgres::Error> {
+/// What the login lacks whatever the scopes say; the roles of scopes begin with `groups`.
+pub async fn of_login(client: &impl GenericClient, groups: &str) -> Result<Vec<Lack>, tokio_postgres::Error> {
     let row = client
         .query_one(
             "SELECT r.rolname::pg_catalog.text, r.rolsuper OR r.rolcreaterole, \
@@ -31,10 +31,15 @@ pub async fn of_login(client: &impl GenericClient) -> Result<Vec<Lack>, tokio_po
              pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'CONNECT') \
              OR pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CONNECT WITH GRANT OPTION'), \
              pg_catalog.current_database()::pg_catalog.text \
+             , ARRAY(SELECT g.rolname::pg_catalog.text FROM pg_catalog.pg_roles g \
+               WHERE pg_catalog.starts_with(g.rolname::pg_catalog.text, $1) \
+               AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000 \
+               AND NOT pg_catalog.pg_has_role(CURRENT_USER, g.oid, 'USAGE WITH ADMIN OPTION')) \
              FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER",
-            &[],
+            &[&groups],
         )
         .await?;
+    let strangers: Vec<String> = row.get(5);
     let (login, creates, signals): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
     let (connects, database): (bool, String) = (row.get(3), row.get(4));
     let mut lacks = Vec::new();
@@ -62,6 +67,15 @@ pub async fn of_login(client: &impl GenericClient) -> Result<Vec<Lack>, tokio_po
         "PUBLIC may not connect to the database, and the broker's login may not let the logins of jobs in",
         format!("GRANT CONNECT ON DATABASE {database} TO {login} WITH GRANT OPTION;"),
     );
+    // From 16 on CREATEROLE is a say over the roles one made, and over no others.
+    for stranger in &strangers {
+        let stranger = identifier(stranger);
+        lack(
+            true,
+            &format!("the role {stranger} of a scope was made by another login"),
+            format!("GRANT {stranger} TO {login} WITH ADMIN OPTION;"),
+        );
+    }
     Ok(lacks)
 }
 
@@ -94,8 +108,14 @@ pub async fn of_owner(client: &impl GenericClient, owner: &str) -> Result<Option
         }));
     }
     // Before 16 CREATEROLE passes on every role that is not a superuser.
+    // From then on a membership that is there keeps its INHERIT unless the GRANT names it.
+    let how = if version >= 160_000 {
+        "ADMIN TRUE, INHERIT TRUE"
+    } else {
+        "ADMIN OPTION"
+    };
     Ok((!member || (!admin && version >= 160_000)).then(|| Lack {
-        what: format!("the broker's login is not a member of {owner} with ADMIN OPTION"),
-        sql: format!("GRANT {owner} TO {login} WITH ADMIN OPTION;"),
+        what: format!("the broker's login is not a member of {owner} with ADMIN OPTION and its rights"),
+        sql: format!("GRANT {owner} TO {login} WITH {how};"),
     }))
 }

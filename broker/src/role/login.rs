@@ -154,7 +154,8 @@ pub async fn drop(client: &mut deadpool_postgres::Client, name: &str) -> Result<
     let there = client
         .query_opt(
             "SELECT pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'CONNECT'), \
-             pg_catalog.current_database()::pg_catalog.text FROM pg_catalog.pg_roles \
+             pg_catalog.current_database()::pg_catalog.text, \
+             pg_catalog.current_setting('server_version_num')::pg_catalog.int4 FROM pg_catalog.pg_roles \
              WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name",
             &[&name],
         )
@@ -177,10 +178,16 @@ pub async fn drop(client: &mut deadpool_postgres::Client, name: &str) -> Result<
             // A login never works as itself, so it owns nothing. Should it do so all the same, a role that owns objects
             // must not stay: they become the broker's, which an administrator can see, and nothing is lost.
             tracing::error!(role = %name, "a job's login owns objects: they are given to the broker's login");
+            // Who makes a role is its member without its rights from 16 on.
+            let how = if there.get::<_, i32>(2) >= 160_000 {
+                " WITH INHERIT TRUE, SET TRUE"
+            } else {
+                ""
+            };
             let transaction = client.transaction().await?;
             transaction
                 .batch_execute(&format!(
-                    "GRANT {quoted} TO CURRENT_USER; REASSIGN OWNED BY {quoted} TO CURRENT_USER; \
+                    "GRANT {quoted} TO CURRENT_USER{how}; REASSIGN OWNED BY {quoted} TO CURRENT_USER; \
                      DROP OWNED BY {quoted}; DROP ROLE {quoted}"
                 ))
                 .await?;

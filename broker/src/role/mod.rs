@@ -331,7 +331,7 @@ impl Database {
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
         let client = self.controls.get(&self.target).await?;
-        lack::of_login(&**client)
+        lack::of_login(&**client, &self.names.groups)
             .await
             .map_err(|error| RoleFault::of(&self.target.name, "looking at the broker's login", &error))
     }

@@ -1,5 +1,6 @@
 //! What the client sends: judged, recorded, staged for the server, or refused.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -85,7 +86,12 @@ impl<C> Session<C> {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
-        if head.tag == b'E' && !self.skipping && !self.execute_may_go(head)? {
+        let may_go = match head.tag {
+            b'E' if !self.skipping => self.execute_may_go(head)?,
+            b'S' => self.may_sync(),
+            _ => true,
+        };
+        if !may_go {
             return Ok(Taken::NotYet);
         }
         let message = self.inbound.split_to(head.total);
@@ -159,12 +165,12 @@ impl<C> Session<C> {
             let permit = match self.allowed(statement) {
                 Ok(permit) => permit,
                 Err(refused) => {
-                    let sent = text.get(..statement.span.start).unwrap_or_default();
+                    let sent = judged.outgoing(text, statement.span.start);
                     self.note_refused(&refused, statement_text(text, statement));
                     if statement.class == Class::CopyIn {
                         return self.refuse_copy_in(&runs, refused.complaint).map(|()| None);
                     }
-                    self.refuse_query(sent, refused.complaint, runs);
+                    self.refuse_query(&sent, refused.complaint, runs);
                     return Ok(None);
                 }
             };
@@ -178,10 +184,18 @@ impl<C> Session<C> {
             ended: 0,
             refusal: None,
         });
+        let outgoing = match judged.outgoing(text, text.len()) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(other) => {
+                let mut out = BytesMut::with_capacity(other.len() + 8);
+                frontend::put_query(&mut out, &other);
+                out
+            }
+        };
         match first_permit {
-            Some(permit) => self.link.send(&permit, message),
+            Some(permit) => self.link.send(&permit, outgoing),
             // An empty text runs nothing; the server answers EmptyQueryResponse.
-            None => self.link.send_own(message),
+            None => self.link.send_own(outgoing),
         }
         Ok(None)
     }
@@ -246,7 +260,15 @@ impl<C> Session<C> {
             prepared: prepared.clone(),
         });
         self.pipeline = true;
-        self.send_for(&prepared, message);
+        let outgoing = match prepared.judged.outgoing(parse.text, parse.text.len()) {
+            Cow::Borrowed(_) => message,
+            Cow::Owned(other) => {
+                let mut out = BytesMut::with_capacity(message.len() + other.len());
+                frontend::put_parse_of_types(&mut out, parse.name, &other, parse.types);
+                out
+            }
+        };
+        self.send_for(&prepared, outgoing);
         Ok(None)
     }
 
@@ -321,6 +343,13 @@ impl<C> Session<C> {
             return Ok(Some(message));
         };
         self.pipeline = true;
+        if !judged.says_the_same(&prepared.judged) {
+            let refused = self.no_longer_masked();
+            self.note_refused(&refused, &prepared.text);
+            let name = self.nonce.name().to_owned();
+            self.refuse_parse(&name, refused.complaint);
+            return Ok(None);
+        }
         if let Some(fault) = &judged.unreadable {
             // It could be read when it was prepared, and cannot now.
             self.note_denied(&fault.denial, &prepared.text);
@@ -334,7 +363,7 @@ impl<C> Session<C> {
             self.link.send_own(message);
             return Ok(None);
         };
-        match self.allowed(statement) {
+        match self.allowed_now(statement) {
             Ok(permit) => {
                 let watch = self.watch(&permit);
                 let run = self.begin(&permit, prepared.number, None, statement);
@@ -380,6 +409,7 @@ impl<C> Session<C> {
             return;
         }
         self.commits();
+        self.commit.syncs();
         self.pending.push_back(Expect::Sync);
         self.pipeline = true;
         self.link.send_own(message);
@@ -443,6 +473,7 @@ impl<C> Session<C> {
             )),
             _ => None,
         };
+        self.commit.sends(permit.block(), permit.effect());
         if permit.effect() == Effect::Change || statement.class == Class::Transaction {
             self.uncounted_change(permit);
         }
@@ -460,6 +491,7 @@ impl<C> Session<C> {
             intent,
             started: Instant::now(),
             class: statement.class,
+            blind: permit.changes_blindly(),
             makes,
             copy,
         }

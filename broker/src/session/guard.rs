@@ -25,13 +25,17 @@ use crate::wire::frame::{self, HEADER, Head};
 use crate::wire::{backend, frontend};
 
 /// Rows written so far in this transaction by this session: inserted, updated and deleted, in tables that stay (not in
-/// temporary ones, and without the chunks of TOAST). Only differences mean anything. Every name is qualified.
+/// temporary ones, and without the chunks of TOAST). Only differences mean anything. Every name is qualified. A snapshot of
+/// REPEATABLE READ does not show a partition that others made since; what was written to it is locked, and locks show.
 const WRITTEN: &str = "SELECT CASE pg_catalog.current_setting('track_counts') WHEN 'on' THEN (\
     SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) \
     OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
     OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), 0)::pg_catalog.text \
-    FROM pg_catalog.pg_class c WHERE c.relkind OPERATOR(pg_catalog.=) 'r' \
-    AND c.relpersistence OPERATOR(pg_catalog.<>) 't') ELSE 'off' END";
+    FROM (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relkind OPERATOR(pg_catalog.=) 'r' \
+    AND c.relpersistence OPERATOR(pg_catalog.<>) 't' \
+    UNION ALL SELECT l.relation FROM pg_catalog.pg_locks l \
+    WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.mode OPERATOR(pg_catalog.=) 'RowExclusiveLock' \
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) l.relation)) c) ELSE 'off' END";
 
 /// Portals and cursors whose results are counted one by one.
 const MAX_NAMES: usize = 10_000;
@@ -45,7 +49,7 @@ struct Tally {
 
 /// The server's count of written rows, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+pub enum Written {
     Rows(u64),
     NotCounted,
 }
@@ -117,6 +121,11 @@ impl Guard {
         self.tallies.remove(name);
     }
 
+    /// What was counted after the last statement, if that still stands.
+    pub fn take_before(&mut self) -> Option<Written> {
+        self.before.take()
+    }
+
     /// Something ran that was not counted, or the transaction is over: what was counted before says nothing any more.
     pub fn miscounted(&mut self) {
         self.before = None;
@@ -173,7 +182,10 @@ impl<C> Session<C> {
 
     /// True when a watched statement may be sent now; otherwise the session comes to rest first.
     pub(super) fn may_run_alone(&mut self, watch: Watch) -> bool {
-        if watch.is_nothing() {
+        if watch.commits && !self.may_commit() {
+            return false;
+        }
+        if !watch.runs_alone() {
             return true;
         }
         if !self.pending.is_empty() || self.parting.is_some() {
@@ -224,8 +236,11 @@ impl<C> Session<C> {
 
     /// A watched statement was sent. `name` is the portal or cursor it reads.
     pub(super) fn runs_alone(&mut self, watch: Watch, name: &str) {
-        if watch.is_nothing() {
+        if !watch.runs_alone() {
             return;
+        }
+        if watch.writes {
+            self.commit.writes();
         }
         self.guard.name = (!name.is_empty()).then(|| {
             let known = self.guard.tallies.len() < MAX_NAMES || self.guard.tallies.contains_key(name);
@@ -460,7 +475,7 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    async fn written(&mut self) -> Result<Result<Written, BytesMut>, End> {
+    pub(super) async fn written(&mut self) -> Result<Result<Written, BytesMut>, End> {
         Ok(match self.own_query(WRITTEN).await? {
             Ok(text) => Ok(text.parse().map_or(Written::NotCounted, Written::Rows)),
             Err(error) => Err(error),

@@ -3,10 +3,12 @@
 
 pub mod cancel;
 mod client;
+mod commit;
 mod copy;
 pub mod core;
 mod guard;
 mod log;
+mod masks;
 mod owner;
 mod pending;
 pub mod prepared;
@@ -30,6 +32,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -142,10 +146,14 @@ pub struct Session<C> {
     server_discard: usize,
     /// The statement a limit watches.
     guard: guard::Guard,
+    /// What the transaction has written, and whether it is about to be committed.
+    commit: commit::Commit,
     /// The end of a script's last statement, told once the commit succeeded.
     parting: Option<guard::Held>,
     /// A cancel of the broker's own is under way.
     stop: Option<guard::Stop>,
+    /// The columns of which no raw value may come back, as of a version of the schema.
+    raw: Option<(u64, masks::RawColumns)>,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -239,8 +247,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             server_stream: 0,
             server_discard: 0,
             guard: guard::Guard::default(),
+            commit: commit::Commit::default(),
             parting: None,
             stop: None,
+            raw: None,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };
@@ -255,7 +265,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             return End::Unrecorded(fault);
         }
         let grant = self.grant.clone();
-        let mut over = pin!(over(slot, &grant, stop));
+        // Looked at only when one of its reasons calls, not each time the session moves.
+        let mut over = FuturesUnordered::from_iter([over(slot, &grant, stop)]);
+        let mut over = pin!(poll_fn(move |cx| match over.poll_next_unpin(cx) {
+            Poll::Ready(Some(ending)) => Poll::Ready(ending),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }));
         loop {
             if let Err(end) = self.turn(over.as_mut()).await {
                 return end;
@@ -331,6 +346,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         self.catch_up().await?;
         if self.guard.wants_count() {
             self.count_before().await?;
+        }
+        if self.commit.is_wanted() {
+            self.settle_deferred().await?;
         }
         Ok(())
     }

@@ -163,7 +163,7 @@ impl<C> Session<C> {
         let decision = judged.statements.first().map(|statement| &statement.decision);
         let outside = match decision {
             // What a limit watches is sent step by step.
-            Some(Decision::Allow(permit)) if !self.watch(permit).is_nothing() => return false,
+            Some(Decision::Allow(permit)) if self.watch(permit).runs_alone() => return false,
             Some(Decision::Allow(permit)) => Way::of(permit, text) == Way::Outside,
             Some(Decision::Deny(_)) | None => false,
         };

@@ -61,6 +61,8 @@ pub struct Run {
     pub started: std::time::Instant,
     /// Its class, for the totals.
     pub class: crate::sql::Class,
+    /// An error of it may quote columns that the scope does not read.
+    pub blind: bool,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -74,6 +76,7 @@ impl Run {
             intent: self.intent,
             started: self.started,
             class: self.class,
+            blind: self.blind,
             makes: self.makes.take(),
             copy: self.copy.take(),
         }

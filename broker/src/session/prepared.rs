@@ -1,18 +1,24 @@
 //! What the session knows by name, and the decisions it keeps.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::shape;
+use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
 use crate::reader::Reader;
+use crate::sql::splice::{Replacement, splice};
 use crate::sql::{self, Barrier, Class, Names, Snapshot, Statement, Unreadable};
 
 /// Decisions kept per runtime, by count and by bytes of SQL text.
 const MAX_ENTRIES: usize = 8192;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// A text that grows larger while masks are put into it is rewritten elsewhere.
+const MAX_REWRITTEN: usize = 64 * 1024;
 /// A longer text is rarely sent twice.
 const MAX_TEXT: usize = 8 * 1024;
 
@@ -45,6 +51,47 @@ pub struct JudgedStatement {
     pub class: Class,
     /// What becomes of it.
     pub decision: Decision,
+}
+
+impl JudgedStatement {
+    /// What is sent in its place; `None` where it is sent as it came.
+    fn other_text(&self) -> Option<&str> {
+        match &self.decision {
+            Decision::Allow(permit) => permit.text().map(AsRef::as_ref),
+            Decision::Deny(_) => None,
+        }
+    }
+}
+
+impl Judged {
+    /// What is sent for `text`, which these are the statements of, up to the byte `end`.
+    pub fn outgoing<'t>(&self, text: &'t str, end: usize) -> Cow<'t, str> {
+        let mut out = String::new();
+        let mut done = 0;
+        for statement in self.statements.iter().filter(|statement| statement.span.end <= end) {
+            if let Some(other) = statement.other_text() {
+                out.push_str(text.get(done..statement.span.start).unwrap_or_default());
+                out.push_str(other);
+                done = statement.span.end;
+            }
+        }
+        let rest = text.get(done..end).unwrap_or_default();
+        if done == 0 {
+            Cow::Borrowed(rest)
+        } else {
+            out.push_str(rest);
+            Cow::Owned(out)
+        }
+    }
+
+    /// Whether the same would be sent now as was sent when `before` was judged.
+    pub fn says_the_same(&self, before: &Self) -> bool {
+        let texts = |judged: &Self| -> Vec<Option<String>> {
+            let other = judged.statements.iter().map(JudgedStatement::other_text);
+            other.map(|text| text.map(str::to_owned)).collect()
+        };
+        self.unreadable.is_some() || texts(self) == texts(before)
+    }
 }
 
 /// A prepared statement or portal.
@@ -208,17 +255,40 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads and judges a small text here; `None` for one that must be read elsewhere.
+    /// Reads and judges a small text here; `None` for one that must be read, or rewritten, elsewhere.
     fn small(text: &str, scope: &Scope, snapshot: &Snapshot) -> Option<Self> {
-        sql::read_small(text, snapshot).map(|read| Self::judge(&read, scope, snapshot.version))
+        let read = sql::read_small(text, snapshot)?;
+        let grew = Cell::new(false);
+        let splice = |text: &str, replacements: &[Replacement]| {
+            let added: usize = replacements.iter().map(|replacement| replacement.query.len()).sum();
+            if text.len() + added > MAX_REWRITTEN {
+                grew.set(true);
+                return Err(Unreadable::TooLarge.into());
+            }
+            splice(text, replacements)
+        };
+        let ground = Ground {
+            text,
+            snapshot,
+            splice: &splice,
+        };
+        let reading = Self::judge(&read, scope, &ground);
+        (!grew.get()).then_some(reading)
     }
 
     /// Has a text read by another process, and judges it. Blocking.
     pub fn elsewhere(text: &str, scope: &Scope, snapshot: &Arc<Snapshot>, reader: &Reader) -> Self {
-        Self::judge(&reader.read(text, snapshot), scope, snapshot.version)
+        let splice = |text: &str, replacements: &[Replacement]| reader.splice(text, replacements);
+        let ground = Ground {
+            text,
+            snapshot,
+            splice: &splice,
+        };
+        Self::judge(&reader.read(text, snapshot), scope, &ground)
     }
 
-    fn judge(read: &Result<Vec<Statement>, Unreadable>, scope: &Scope, version: u64) -> Self {
+    fn judge(read: &Result<Vec<Statement>, Unreadable>, scope: &Scope, ground: &Ground<'_>) -> Self {
+        let version = ground.snapshot.version;
         let unreadable = match read {
             Ok(statements) => {
                 let judged = Judged {
@@ -228,14 +298,14 @@ impl Reading {
                         .map(|statement| JudgedStatement {
                             span: statement.span.clone(),
                             class: statement.class,
-                            decision: judge::judge(statement, scope),
+                            decision: judge::judge(statement, scope, ground),
                         })
                         .collect(),
                     unreadable: None,
                 };
                 return Self {
                     judged,
-                    plain: statements.iter().all(is_plain),
+                    plain: statements.iter().all(is_plain) && scope.masks.is_empty(),
                     is_passing: false,
                 };
             }

@@ -1,11 +1,12 @@
 //! Moving bytes: both sockets, both directions, one poll. Reads only what there is room for, writes whatever waits.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 /// What an idle direction keeps: small, because there may be thousands of idle sessions.
@@ -14,6 +15,11 @@ const SMALL: usize = 4 * 1024;
 const LARGE: usize = 128 * 1024;
 /// Beyond this backlog the other side is not read: back-pressure instead of memory.
 pub const BACKLOG: usize = 256 * 1024;
+
+thread_local! {
+    /// Where a session that holds no buffer reads to: it keeps a copy of just the bytes that came.
+    static DESK: RefCell<[u8; SMALL]> = const { RefCell::new([0; SMALL]) };
+}
 
 /// One peer as the pump sees it: a socket and its two buffers.
 #[derive(Debug)]
@@ -92,9 +98,12 @@ fn poll_read<T: AsyncRead + Unpin>(
     io: &mut T,
     inbound: &mut BytesMut,
 ) -> io::Result<Poll<usize>> {
+    if inbound.is_empty() && inbound.capacity() < SMALL {
+        return poll_read_afresh(cx, io, inbound);
+    }
     if inbound.capacity() - inbound.len() < SMALL / 2 {
         // A buffer that is full before its frames are handled is a bulk transfer: read in bigger pieces.
-        inbound.reserve(if inbound.is_empty() { SMALL } else { LARGE });
+        inbound.reserve(if inbound.len() < SMALL { SMALL } else { LARGE });
     }
     match poll_read_buf(Pin::new(io), cx, inbound) {
         Poll::Ready(Ok(count)) => {
@@ -112,6 +121,32 @@ fn poll_read<T: AsyncRead + Unpin>(
             Ok(Poll::Pending)
         }
     }
+}
+
+/// Reads for a session whose buffer is empty. One allocation of the size that came, and none when nothing came.
+fn poll_read_afresh<T: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    io: &mut T,
+    inbound: &mut BytesMut,
+) -> io::Result<Poll<usize>> {
+    DESK.with_borrow_mut(|desk| {
+        let mut read = ReadBuf::new(desk);
+        match Pin::new(io).poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) => {
+                let came = read.filled();
+                *inbound = BytesMut::from(came);
+                if came.len() == SMALL {
+                    inbound.reserve(LARGE);
+                }
+                Ok(Poll::Ready(came.len()))
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => {
+                *inbound = BytesMut::new();
+                Ok(Poll::Pending)
+            }
+        }
+    })
 }
 
 #[cfg(test)]

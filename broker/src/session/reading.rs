@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::client::Refused;
 use super::prepared::{Judged, JudgedStatement, Prepared, Reading};
 use super::{Session, refusal};
-use crate::decide::{Decision, Permit};
+use crate::decide::{Decision, Permit, limit};
 use crate::sql::{Names, Unreadable};
 
 impl<C> Session<C> {
@@ -59,6 +59,28 @@ impl<C> Session<C> {
         })
     }
 
+    /// What was prepared is masked as the schema was then.
+    pub(super) fn no_longer_masked(&self) -> Box<Refused> {
+        Refused::by(crate::decide::judge::denied(
+            "masked",
+            "a prepared statement",
+            "a table that it reads with masks has changed since it was prepared",
+            "prepare it again",
+            &self.grant.scope,
+        ))
+    }
+
+    /// [`Session::allowed`] of a statement that is about to run.
+    pub(super) fn allowed_now(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
+        let permit = self.allowed(statement)?;
+        if !self.commit.is_open()
+            && let Some(denial) = limit::commits_itself(statement.class, &self.grant.scope)
+        {
+            return Err(Refused::by(denial));
+        }
+        Ok(permit)
+    }
+
     /// The permit of one statement, names of the SQL level resolved.
     pub(super) fn allowed(&mut self, statement: &JudgedStatement) -> Result<Permit, Box<Refused>> {
         let permit = match &statement.decision {
@@ -79,9 +101,12 @@ impl<C> Session<C> {
             let denial = crate::decide::judge::denied_unreadable(&Unreadable::Busy, &self.grant.scope);
             return Err(Refused::by(denial));
         };
+        if !judged.says_the_same(&prepared.judged) {
+            return Err(self.no_longer_masked());
+        }
         match judged.statements.first().map(|inner| &inner.decision) {
             Some(Decision::Deny(denial)) => Err(Refused::by(denial.clone())),
-            Some(Decision::Allow(_)) => Ok(permit),
+            Some(Decision::Allow(prepared)) => Ok(permit.running(prepared)),
             None => match &judged.unreadable {
                 Some(fault) => Err(Refused::by(fault.denial.clone())),
                 None => Ok(permit),

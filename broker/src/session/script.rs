@@ -48,6 +48,8 @@ impl<C> Session<C> {
                 Decision::Allow(permit) if permit.owner().is_some() => return true,
                 Decision::Allow(permit) => {
                     moved |= permit.runs_foreign_code();
+                    // What is prepared here may be run further on: its name means nothing before the server has it.
+                    moved |= matches!(permit.names(), Names::Prepare(_));
                     moved |= match permit.barrier() {
                         Barrier::None => false,
                         Barrier::Schema => true,
@@ -95,8 +97,13 @@ impl<C> Session<C> {
         let (text, number, alone) = (script.text.clone(), script.number, script.alone);
         let next = script.spans.front().cloned().filter(|_| !self.server_skips);
         let Some(span) = next else {
+            // What goes alone brings its own end, unless it was not sent.
+            let ends = alone != Some(true) || self.server_skips;
+            if ends && !self.commit.is_open() && !self.may_commit() {
+                return Ok(false);
+            }
             self.script = None;
-            if alone != Some(true) {
+            if ends {
                 self.finish_script();
             }
             return Ok(true);
@@ -133,7 +140,7 @@ impl<C> Session<C> {
         let permit = judged
             .statements
             .first()
-            .map(|statement| (statement, self.allowed(statement)));
+            .map(|statement| (statement, self.allowed_now(statement)));
         let watch = match &permit {
             Some((_, Ok(permit))) => self.watch(permit),
             _ => Watch::NOTHING,
@@ -168,7 +175,7 @@ impl<C> Session<C> {
         self.note_sent(&permit);
         self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
-        frontend::put_parse(&mut out, "", text);
+        frontend::put_parse(&mut out, "", &judged.outgoing(text, text.len()));
         frontend::put_bind(&mut out, "", "");
         frontend::put_describe_portal(&mut out, "");
         frontend::put_execute(&mut out, "");
@@ -193,19 +200,25 @@ impl<C> Session<C> {
         let Some(judged) = self.judge_all(text) else {
             return false;
         };
-        if let Some(script) = &mut self.script {
-            script.spans.pop_front();
-        }
         let [statement] = judged.statements.as_slice() else {
             return true;
         };
-        match self.allowed(statement) {
+        let permit = self.allowed(statement);
+        if let Ok(permit) = &permit
+            && !self.may_run_alone(self.watch(permit))
+        {
+            return false;
+        }
+        if let Some(script) = &mut self.script {
+            script.spans.pop_front();
+        }
+        match permit {
             Ok(permit) => {
                 let run = self.begin(&permit, number, Some(text), statement);
                 self.note_sent(&permit);
                 self.wardrobe.use_hat();
                 let mut out = BytesMut::with_capacity(text.len() + 8);
-                frontend::put_query(&mut out, text);
+                frontend::put_query(&mut out, &judged.outgoing(text, text.len()));
                 self.pending.push_back(Expect::Query {
                     runs: vec![run],
                     ended: 0,
@@ -235,6 +248,7 @@ impl<C> Session<C> {
         // The Sync is ours: what the client sends next is not behind an error of its own.
         self.skipping = false;
         self.commits();
+        self.commit.syncs();
         let mut out = BytesMut::new();
         frontend::put_bare(&mut out, b'S');
         self.pending.push_back(Expect::Sync);

@@ -21,7 +21,7 @@ const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 const WHOLE_ROW: usize = 16 * 1024;
 
 /// What becomes of one server message.
-enum Answer {
+pub(super) enum Answer {
     /// It goes to the client as it is.
     Pass,
     /// The client is not told.
@@ -30,8 +30,8 @@ enum Answer {
     Keep,
     /// The client sees this instead.
     Replace(Box<Complaint>),
-    /// The client sees the server's own error without its DETAIL.
-    Bare,
+    /// The client sees the server's own words without some of them.
+    Less(&'static [u8], Option<&'static str>),
     /// It goes to the client behind what was kept.
     Behind,
     /// It goes to the client, and the connection is over.
@@ -89,12 +89,12 @@ impl<C> Session<C> {
                     }
                     ready = head.total;
                 }
-                Answer::Bare => {
-                    let bare = backend::without_detail(body).map_err(|_| End::UpstreamGone)?;
+                Answer::Less(left_out, message) => {
+                    let less = backend::reworded(head.tag, body, left_out, message).map_err(|_| End::UpstreamGone)?;
                     self.forward(inbound, ready);
                     inbound.advance(head.total);
                     ready = 0;
-                    self.outbound.extend_from_slice(&bare);
+                    self.outbound.extend_from_slice(&less);
                 }
                 answer @ (Answer::Drop | Answer::Keep | Answer::Replace(_)) => {
                     self.forward(inbound, ready);
@@ -116,11 +116,7 @@ impl<C> Session<C> {
         }
         let bytes = inbound.split_to(count);
         self.log.bytes_out += u64::try_from(count).unwrap_or(u64::MAX);
-        if self.outbound.is_empty() {
-            self.outbound = bytes;
-        } else {
-            self.outbound.extend_from_slice(&bytes);
-        }
+        self.outbound.unsplit(bytes);
     }
 
     fn answer(&mut self, tag: u8, body: &[u8]) -> Result<Answer, End> {
@@ -137,7 +133,10 @@ impl<C> Session<C> {
                 self.statement_ended(text);
             }
             b'1' | b'2' | b'3' | b'n' => return Ok(self.step_done(tag)),
-            b'T' => self.described(),
+            b'T' => {
+                self.tells_nothing_raw(body)?;
+                self.described();
+            }
             b'Z' => {
                 self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?);
                 if self.parting.is_some() {
@@ -163,8 +162,13 @@ impl<C> Session<C> {
             b'G' => self.copy_began(),
             b'H' => self.copy_out_began(body),
             b'c' if self.is_cut() => return Ok(Answer::Drop),
-            // Notices, notifications, parameter descriptions, the end of COPY out.
-            b'N' | b'A' | b't' | b'c' => {}
+            b'N' => {
+                let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
+                let blind = self.changes_blindly();
+                return Ok(self.told(&report, blind));
+            }
+            // Notifications, parameter descriptions, the end of COPY out.
+            b'A' | b't' | b'c' => {}
             // Nothing else may come after start-up from a server that keeps the protocol.
             _ => return Err(End::UpstreamGone),
         }
@@ -262,6 +266,9 @@ impl<C> Session<C> {
             .pending
             .iter()
             .any(|expect| !matches!(expect, Expect::Query { .. }));
+        if self.pending.is_empty() {
+            self.commit.rests(status);
+        }
         if status == b'I' {
             self.guard.miscounted();
             self.portals.clear();
@@ -280,6 +287,7 @@ impl<C> Session<C> {
             self.log.note_fatal();
             return Answer::Last;
         }
+        let blind = self.changes_blindly();
         let mut refusal = None;
         let ours = self.guarded_failed(report.sqlstate);
         match self.pending.front_mut() {
@@ -304,11 +312,8 @@ impl<C> Session<C> {
         }
         match refusal {
             Some(complaint) if self.nonce.made(report.message) => Answer::Replace(complaint),
-            // A constraint's DETAIL quotes the row: the columns too that the scope may not read. PostgreSQL leaves them out
-            // for a login that may not read them, which a shared login is not.
-            _ if report.sqlstate.starts_with("23") && self.grant.scope.hides_columns() => Answer::Bare,
             // An earlier error, or an already aborted transaction: the server's own words.
-            _ => Answer::Pass,
+            _ => self.told(report, blind),
         }
     }
 

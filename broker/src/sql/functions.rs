@@ -1,6 +1,6 @@
 //! The functions of `pg_catalog`, each with what it may do to whom: `functions.txt` holds every name that PostgreSQL 15
-//! has and the newer safe ones, one a line with its class. A name covers all its overloads. A name that is not there is
-//! not safe.
+//! to 18 have, one a line with its class and, where not all of them have it, the first version that does (`16`) or the
+//! last (`-16`). A name covers all its overloads. A name that is not there is not safe.
 //!
 //! Safe are functions that work on the values they are given. Not "all that are immutable or stable": `table_to_xml`,
 //! `query_to_xml` and `ts_stat` are stable and read any table by its name. A scope may name others under `functions:`.
@@ -72,8 +72,8 @@ reaches! {
     Privileges = "privileges", "Privileges of roles",
         "They tell what any role may do.",
     /// Relations by name or by query text.
-    ReadsByName = "reads-by-name", "Relations and queries as text",
-        "They read a relation whose name, or run a query whose text, is a value: no rule for tables would see it.",
+    ReadsByName = "reads-by-name", "Relations, types and queries as text",
+        "They read a relation or call a type whose name, or run a query whose text, is a value: no rule would see it.",
     /// Replication.
     Replication = "replication", "Replication, WAL and backup",
         "They read, move or promise the write-ahead log: every change of every table goes through it.",
@@ -109,17 +109,27 @@ pub struct Entry {
     pub reach: Reach,
     /// The first major version that has it, when that is after 15.
     pub since: Option<u32>,
+    /// The last one, when that is before 18.
+    pub until: Option<u32>,
+}
+
+impl Entry {
+    /// True when a server of this major version, 15 to 18, has it.
+    pub fn is_in(&self, version: u32) -> bool {
+        self.since.is_none_or(|since| since <= version) && self.until.is_none_or(|until| version <= until)
+    }
 }
 
 /// Every line of the list, in order; a line that cannot be read is left out, and its function is not safe.
 pub fn entries() -> impl Iterator<Item = Entry> {
     LIST.lines().filter_map(|line| {
         let mut words = line.split(' ');
-        let (name, reach) = (words.next()?, words.next()?);
+        let (name, reach, version) = (words.next()?, words.next()?, words.next());
         Some(Entry {
             name,
             reach: *Reach::ALL.iter().find(|known| known.as_str() == reach)?,
-            since: words.next().and_then(|version| version.parse().ok()),
+            since: version.and_then(|version| version.parse().ok()),
+            until: version.and_then(|version| version.strip_prefix('-')?.parse().ok()),
         })
     })
 }
@@ -143,15 +153,16 @@ pub fn document() -> String {
         "# The functions of `pg_catalog`\n\n\
          Every scope may call the safe ones. Any other has to be named under `functions:` of the scope and of its ceiling, or\n\
          by a preset. Operators and casts of PostgreSQL's own types need no rule; those of other schemas count as calls.\n\n\
-         The list is [functions.txt](../src/sql/functions.txt): every function of PostgreSQL 15, compared with a live server's\n\
-         `pg_proc` by a test. A function that it does not hold, of whatever version, is not safe.\n",
+         The list is [functions.txt](../src/sql/functions.txt): every function of PostgreSQL 15 to 18, compared with the\n\
+         `pg_proc` of live servers by a test. A function that it does not hold, of whatever version, is not safe.\n",
     );
     for reach in Reach::ALL {
         let names: Vec<String> = entries()
             .filter(|entry| entry.reach == *reach)
-            .map(|entry| match entry.since {
-                None => format!("`{}`", entry.name),
-                Some(version) => format!("`{}` ({version}+)", entry.name),
+            .map(|entry| match (entry.since, entry.until) {
+                (Some(version), _) => format!("`{}` ({version}+)", entry.name),
+                (None, Some(version)) => format!("`{}` (to {version})", entry.name),
+                (None, None) => format!("`{}`", entry.name),
             })
             .collect();
         text += &format!("\n## {} ({})\n\n{}\n\n", reach.title(), names.len(), reach.why());
@@ -228,6 +239,12 @@ mod tests {
             "pg_logical_emit_message",
             "set_config",
             "current_setting",
+            "pg_input_is_valid",
+            "pg_input_error_info",
+            "pg_get_acl",
+            "pg_get_sequence_data",
+            "pg_restore_attribute_stats",
+            "pg_stat_get_io",
         ] {
             assert!(!is_safe(name), "{name}");
         }

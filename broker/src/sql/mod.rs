@@ -10,6 +10,8 @@ pub mod quote;
 pub(crate) mod sample;
 pub mod settings;
 pub mod snapshot;
+pub mod source;
+pub mod splice;
 mod tripwire;
 
 use std::fmt;
@@ -21,6 +23,7 @@ pub use grammar::Unreadable;
 pub use kinds::Kind;
 pub use lower::{read, read_small};
 pub use snapshot::{Relation, RelationKind, Snapshot};
+pub use source::Source;
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -131,13 +134,21 @@ pub struct Statement {
     pub names: Names,
     /// Relations it updates or deletes from without a WHERE that looks at a column of theirs.
     pub unbounded: Vec<Touch>,
-    /// It writes to a foreign table: the server does not count these rows.
-    pub remote: bool,
+    /// What the transaction block is after it.
+    pub block: Block,
+    /// Why rows that it writes cannot be counted.
+    pub uncounted: Option<Uncounted>,
     /// What it reaches through views.
     pub implied: Vec<Implied>,
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
     /// children, tables that a foreign key clears along.
     pub reaches: Vec<(String, String)>,
+    /// Where it reads relations in FROM, so that something else can stand for their rows.
+    pub sources: Vec<Source>,
+    /// What it reads of relations elsewhere: of what it writes to, in definitions, as a whole. Nothing can stand there.
+    pub direct: Vec<Touch>,
+    /// Relations that get, or whose columns get, another name.
+    pub renames: Vec<(String, String)>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.
@@ -186,6 +197,23 @@ pub enum Columns {
     Named(Vec<String>),
 }
 
+impl Columns {
+    /// None of them.
+    pub fn none() -> Self {
+        Self::Named(Vec::new())
+    }
+
+    /// These as well.
+    pub fn add(&mut self, columns: &[&str]) {
+        let Self::Named(named) = self else { return };
+        for column in columns {
+            if let Err(at) = named.binary_search_by(|known| known.as_str().cmp(column)) {
+                named.insert(at, (*column).to_owned());
+            }
+        }
+    }
+}
+
 /// A function by the schema it resolves to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FunctionName {
@@ -223,6 +251,33 @@ pub enum Barrier {
     /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
     /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
+}
+
+/// What a statement does to the transaction block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Block {
+    /// It leaves it as it is.
+    Same,
+    /// BEGIN: there is one.
+    Opens,
+    /// COMMIT, PREPARE TRANSACTION: what was deferred runs, and the block is over; AND CHAIN opens the next one.
+    Commits {
+        /// Whether there is a next one at once.
+        chains: bool,
+    },
+    /// ROLLBACK: the block is over.
+    Drops,
+    /// SET CONSTRAINTS: what was deferred may run now.
+    Settles,
+}
+
+/// Why rows that a statement writes cannot be counted before they are permanent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Uncounted {
+    /// They are a foreign table's: another server writes them.
+    Foreign,
+    /// A cursor WITH HOLD runs its query once more while the transaction commits.
+    Hold,
 }
 
 /// The SQL-level prepared statement or cursor a statement works on.

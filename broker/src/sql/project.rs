@@ -276,6 +276,8 @@ fn relation(schema: &str, name: &str, kind: RelationKind, columns: Vec<String>) 
         columns,
         owner_table: None,
         parents: Vec::new(),
+        key: Vec::new(),
+        facts: Vec::new(),
         attached: Attached::default(),
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn fixture() -> Snapshot {
                 .iter()
                 .map(|pair| (text(&pair[0]), text(&pair[1])))
                 .collect(),
+            key: Vec::new(),
+            facts: Vec::new(),
             attached: serde_json::from_value(row.get(6).cloned().unwrap_or_default()).unwrap_or_default(),
         };
         snapshot
@@ -66,6 +68,8 @@ pub(crate) fn workload(name: &str) -> Snapshot {
             columns: row[2].as_array().unwrap().iter().map(text).collect(),
             owner_table: row[3].as_str().map(|table| ("public".to_owned(), table.to_owned())),
             parents: Vec::new(),
+            key: Vec::new(),
+            facts: Vec::new(),
             attached: Attached::default(),
         };
         snapshot
@@ -90,6 +94,8 @@ pub(crate) fn add_table(snapshot: &mut Snapshot, schema: &str, name: &str, colum
         columns: columns.iter().map(|&column| column.to_owned()).collect(),
         owner_table: None,
         parents: Vec::new(),
+        key: Vec::new(),
+        facts: Vec::new(),
         attached: Attached::default(),
     };
     snapshot

@@ -45,7 +45,7 @@ pub fn bound(name: &str) -> Option<Bound> {
         "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
-        "idle_in_transaction_session_timeout" | "idle_session_timeout" => Bound::Timeout,
+        "idle_in_transaction_session_timeout" | "idle_session_timeout" | "transaction_timeout" => Bound::Timeout,
         "statement_timeout" | "lock_timeout" => Bound::Limited,
         "work_mem" => Bound::Memory,
         // Planner switches.
@@ -263,6 +263,10 @@ mod tests {
             "temp_tablespaces",
             "myapp.user",
             "jit_provider",
+            "event_triggers",
+            "allow_in_place_tablespaces",
+            "createrole_self_grant",
+            "restrict_nonsystem_relation_kind",
         ] {
             assert_eq!(bound(name), None, "{name}");
         }

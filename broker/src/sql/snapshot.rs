@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mask::ColumnType;
+
 /// What kind of relation it is (`pg_class.relkind`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RelationKind {
@@ -43,8 +45,26 @@ pub struct Relation {
     pub owner_table: Option<(String, String)>,
     /// Direct inheritance parents and partition roots, as (schema, name).
     pub parents: Vec<(String, String)>,
+    /// The columns of its primary key.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// What is known of each of `columns`, in their order. Empty for PostgreSQL's own relations.
+    #[serde(default)]
+    pub facts: Vec<ColumnFact>,
     /// What a statement on it reaches without naming it. Empty for PostgreSQL's own relations.
     pub attached: Attached,
+}
+
+/// One column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnFact {
+    /// `pg_attribute.attnum`: it stays the same when the column gets another name.
+    pub number: i16,
+    /// Its type.
+    pub of: ColumnType,
+    /// It is computed from others (GENERATED ALWAYS AS).
+    #[serde(default)]
+    pub generated: bool,
 }
 
 /// What hangs on a relation: what its query reads, and what runs with the rights of somebody else.

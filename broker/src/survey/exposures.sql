@@ -13,6 +13,15 @@ definers AS (
   FROM pg_catalog.pg_proc p JOIN here n ON n.oid = p.pronamespace JOIN pg_catalog.pg_roles o ON o.oid = p.proowner
   WHERE p.prosecdef
 ),
+-- Code that runs with the rights of whoever changes a row, and does more than look at that row.
+invokers AS (
+  SELECT p.oid, n.nspname, p.proname
+  FROM pg_catalog.pg_proc p JOIN here n ON n.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+  WHERE NOT p.prosecdef
+    AND (l.lanname NOT IN ('plpgsql', 'sql') OR p.prosqlbody IS NOT NULL
+      OR p.prosrc ~* '\m(select|insert|update|delete|merge|truncate|copy|perform|execute|call|lock|notify|set_config|dblink)\M|\w\.\w+\s*\(')
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+),
 found AS (
   SELECT 'public-create' AS kind, n.nspname AS schema, n.nspname AS name, NULL::text AS "on", NULL::text AS owner,
          pg_catalog.format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC;', n.nspname) AS fix
@@ -46,6 +55,22 @@ found AS (
   JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN here tn ON tn.oid = c.relnamespace
   WHERE NOT t.tgisinternal
   UNION ALL
+  SELECT 'invoker-trigger', tn.nspname, c.relname, t.tgname, CURRENT_USER, pg_catalog.format('enforcement: role')
+  FROM pg_catalog.pg_trigger t JOIN invokers d ON d.oid = t.tgfoid
+  JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN here tn ON tn.oid = c.relnamespace
+  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+  UNION ALL
+  SELECT DISTINCT 'invoker-code', tn.nspname, c.relname, d.nspname || '.' || d.proname, CURRENT_USER, 'enforcement: role'
+  FROM (
+    SELECT e.adrelid AS relation, 'pg_catalog.pg_attrdef'::regclass::oid AS class, e.oid FROM pg_catalog.pg_attrdef e
+    UNION ALL SELECT k.conrelid, 'pg_catalog.pg_constraint'::regclass::oid, k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid <> 0
+    UNION ALL SELECT a.attrelid, 'pg_catalog.pg_constraint'::regclass::oid, k.oid
+      FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.atttypid = k.contypid AND k.contypid <> 0
+    UNION ALL SELECT x.indrelid, 'pg_catalog.pg_class'::regclass::oid, x.indexrelid FROM pg_catalog.pg_index x) u
+  JOIN pg_catalog.pg_depend p ON p.classid = u.class AND p.objid = u.oid AND p.refclassid = 'pg_catalog.pg_proc'::regclass
+  JOIN invokers d ON d.oid = p.refobjid
+  JOIN pg_catalog.pg_class c ON c.oid = u.relation JOIN here tn ON tn.oid = c.relnamespace
+  UNION ALL
   SELECT 'superuser-view', n.nspname, c.relname, NULL, o.rolname,
          pg_catalog.format('ALTER VIEW %I.%I OWNER TO a role that owns the tables;', n.nspname, c.relname)
   FROM pg_catalog.pg_class c JOIN here n ON n.oid = c.relnamespace JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
@@ -67,7 +92,7 @@ found AS (
   SELECT 'login-member', NULL, g.rolname, NULL, NULL, pg_catalog.format('REVOKE %I FROM %I;', g.rolname, CURRENT_USER)
   FROM pg_catalog.pg_roles g
   WHERE g.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
-                      'pg_execute_server_program')
+                      'pg_execute_server_program', 'pg_maintain', 'pg_create_subscription')
     AND pg_catalog.pg_has_role(CURRENT_USER, g.oid, 'MEMBER')
     AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
   UNION ALL

@@ -1,5 +1,7 @@
 -- Who can log in, and how far a leaked password of theirs would reach. One JSON document.
 WITH RECURSIVE
+-- From 16 on there is one row per grantor.
+members AS (SELECT DISTINCT member, roleid FROM pg_catalog.pg_auth_members),
 user_tables AS (
   SELECT c.oid, c.relowner
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -7,11 +9,11 @@ user_tables AS (
 ),
 tree AS (
   SELECT m.member AS login, m.roleid, ARRAY[m.roleid] AS path
-  FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member
+  FROM members m JOIN pg_catalog.pg_roles r ON r.oid = m.member
   WHERE r.rolcanlogin
   UNION ALL
   SELECT t.login, m.roleid, t.path || m.roleid
-  FROM tree t JOIN pg_catalog.pg_auth_members m ON m.member = t.roleid
+  FROM tree t JOIN members m ON m.member = t.roleid
   WHERE NOT m.roleid = ANY (t.path)
 ),
 memberships AS (

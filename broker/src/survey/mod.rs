@@ -26,6 +26,12 @@ pub struct Exposure {
 }
 
 impl Exposure {
+    /// True for code of the database's own that any change of a row runs as the session's login. With
+    /// `enforcement: role` that login is the job's, and the finding is none; else it is worth a look, and no fault.
+    pub fn is_invoker(&self) -> bool {
+        self.kind.starts_with("invoker-")
+    }
+
     /// The sentence for people.
     pub fn told(&self) -> String {
         let name = match &self.schema {
@@ -43,8 +49,12 @@ impl Exposure {
             "public-table" => format!("everybody has {by} on {name}"),
             "public-definer" => format!("everybody may call {name}, which runs with the rights of {by}"),
             "unpinned-definer" => format!("{name} runs with the rights of {by} under the caller's search_path"),
-            "definer-trigger" => format!(
+            "definer-trigger" | "invoker-trigger" => format!(
                 "a change of {name} fires {}, which runs with the rights of {by}: a policy cannot see what it does",
+                self.on.as_deref().unwrap_or_default()
+            ),
+            "invoker-code" => format!(
+                "a change of {name} calls {}, which runs with the rights of {by}: a policy cannot see what it does",
                 self.on.as_deref().unwrap_or_default()
             ),
             "superuser-view" => format!("view {name} reads with the rights of {by}, a superuser"),

@@ -90,11 +90,7 @@ impl Link {
     }
 }
 
-/// Appends without copying when nothing waits.
+/// Appends, without copying when nothing waits or when the bytes were cut off just behind what waits.
 fn stage(waiting: &mut BytesMut, bytes: BytesMut) {
-    if waiting.is_empty() {
-        *waiting = bytes;
-    } else {
-        waiting.extend_from_slice(&bytes);
-    }
+    waiting.unsplit(bytes);
 }

@@ -46,8 +46,9 @@ pub fn report(body: &[u8]) -> Result<Report<'_>, WireFault> {
     Ok(report)
 }
 
-/// The whole ErrorResponse of this body without its DETAIL, as bytes for the wire.
-pub fn without_detail(body: &[u8]) -> Result<BytesMut, WireFault> {
+/// The whole ErrorResponse or NoticeResponse (`tag`) of this body without the fields `left_out`, and with another
+/// message where one is given, as bytes for the wire.
+pub fn reworded(tag: u8, body: &[u8], left_out: &[u8], message: Option<&str>) -> Result<BytesMut, WireFault> {
     let mut reader = Body::new("ErrorResponse", body);
     let mut kept = Vec::with_capacity(body.len());
     loop {
@@ -56,16 +57,30 @@ pub fn without_detail(body: &[u8]) -> Result<BytesMut, WireFault> {
             break;
         }
         let text = reader.cstr_bytes()?;
-        if field != b'D' {
+        if !left_out.contains(&field) {
             kept.push(field);
-            kept.extend_from_slice(text);
+            kept.extend_from_slice(message.filter(|_| field == b'M').map_or(text, str::as_bytes));
             kept.push(0);
         }
     }
     kept.push(0);
     let mut out = BytesMut::with_capacity(kept.len() + 5);
-    frame(&mut out, b'E', |out| out.extend_from_slice(&kept));
+    frame(&mut out, tag, |out| out.extend_from_slice(&kept));
     Ok(out)
+}
+
+/// The columns that a RowDescription says its fields come from: OID of the relation and number of the column, zeros for
+/// what is computed.
+pub fn origins(body: &[u8]) -> Result<Vec<(u32, i16)>, WireFault> {
+    let mut reader = Body::new("RowDescription", body);
+    (0..reader.int16()?.cast_unsigned())
+        .map(|_| {
+            reader.cstr_bytes()?;
+            let origin = (reader.int32()?.cast_unsigned(), reader.int16()?);
+            reader.bytes(12)?;
+            Ok(origin)
+        })
+        .collect()
 }
 
 /// The text of a CommandComplete.

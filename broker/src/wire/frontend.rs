@@ -11,6 +11,8 @@ pub struct Parse<'a> {
     pub name: &'a str,
     /// The SQL text.
     pub text: &'a str,
+    /// The parameters' types, as they go over the wire: OIDs of four bytes each.
+    pub types: &'a [u8],
     /// A parameter is declared to be of a type that is not PostgreSQL's own.
     pub user_types: bool,
 }
@@ -48,7 +50,12 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireFault> {
         .0
         .iter()
         .any(|oid| u32::from_be_bytes(*oid) >= FIRST_USER_OID);
-    Ok(Parse { name, text, user_types })
+    Ok(Parse {
+        name,
+        text,
+        types,
+        user_types,
+    })
 }
 
 /// The portal and the statement a `Bind` names. The body may be cut after them: the values are streamed past, and
@@ -129,6 +136,16 @@ pub fn put_parse(out: &mut BytesMut, name: &str, text: &str) {
     });
 }
 
+/// Appends a `Parse` with the parameter types of another one.
+pub fn put_parse_of_types(out: &mut BytesMut, name: &str, text: &str, types: &[u8]) {
+    frame(out, b'P', |body| {
+        put_cstr(body, name);
+        put_cstr(body, text);
+        body.put_u16(u16::try_from(types.len() / 4).unwrap_or(u16::MAX));
+        body.extend_from_slice(types);
+    });
+}
+
 /// Appends a `Bind` without parameters, results in text.
 pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str) {
     frame(out, b'B', |body| {
@@ -190,6 +207,7 @@ mod tests {
             Parse {
                 name: "s",
                 text: "SELECT 1",
+                types: &[],
                 user_types: false,
             }
         );

@@ -21,6 +21,8 @@ pub struct Control {
     pub crowded: [f64; 2],
     /// From the revoke request to the client's connection ending, p50 and p99 in ms.
     pub cut: [f64; 2],
+    /// Live grants, and p50 in ms of minting one more.
+    pub grown: Vec<(usize, f64)>,
     /// One small `fdatasync` beside the ledger, p50 and p99 in ms.
     pub fdatasync: [f64; 2],
 }
@@ -44,7 +46,9 @@ pub async fn run(rig: &Arc<Rig>, count: usize) -> Result<Control> {
     for _ in 0..(count / 10).max(20) {
         cut.push(revocation(rig).await?);
     }
+    let grown = grown(rig, count).await?;
     Ok(Control {
+        grown,
         mint: percentiles(&mut mint),
         rate,
         crowded: percentiles(&mut crowded),
@@ -89,6 +93,27 @@ async fn crowd(rig: &Arc<Rig>, count: usize) -> Result<(f64, Vec<f64>)> {
         rig.revoke(false, &grant).await?;
     }
     Ok((rate, times))
+}
+
+/// What one more grant costs the more of them are live.
+async fn grown(rig: &Rig, most: usize) -> Result<Vec<(usize, f64)>> {
+    let (mut found, mut grants) = (Vec::new(), Vec::new());
+    for step in [10, 100, 1000, 2000].into_iter().filter(|step| *step <= most) {
+        let mut times = Vec::new();
+        while grants.len() < step {
+            let token = rig.token()?;
+            let start = Instant::now();
+            grants.push(rig.mint(false, 1 + grants.len() % (SCOPES - 1), &token).await?);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        // The last ones before the step: so many are live by then.
+        let mut last = times.split_off(times.len().saturating_sub(50));
+        found.push((step, quantile(&mut last, 0.5)));
+    }
+    for grant in grants {
+        rig.revoke(false, &grant).await?;
+    }
+    Ok(found)
 }
 
 /// A client in the middle of a long statement, from the request to the end of its connection.

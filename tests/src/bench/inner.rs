@@ -10,7 +10,7 @@ use hoop::base::clock::Clock;
 use hoop::base::id::SessionId;
 use hoop::base::secret::Secret;
 use hoop::catalog::Catalogs;
-use hoop::decide::judge::judge;
+use hoop::decide::judge::{Ground, judge};
 use hoop::ledger::{Record, Rules, Status};
 use hoop::policy::Scope;
 use hoop::policy::operator::Operator;
@@ -67,8 +67,13 @@ pub async fn run(rig: &Rig, records: u64) -> Result<Inner> {
         let cold = time(|| {
             let read = sql::lower::read(black_box(text), &snapshot);
             black_box(
-                read.map(|statements| statements.iter().map(|one| judge(one, &scope)).collect::<Vec<_>>())
-                    .is_ok(),
+                read.map(|statements| {
+                    statements
+                        .iter()
+                        .map(|one| judge(one, &scope, &Ground::here(text, &snapshot)))
+                        .collect::<Vec<_>>()
+                })
+                .is_ok(),
             );
         });
         let mut cache = DecisionCache::default();

@@ -265,6 +265,10 @@ impl Outcome {
                 idle.kib
             );
         }
+        out.push_str("\nOne more grant, ms, p50:\n\n| live grants | ms |\n|---|---|\n");
+        for (live, ms) in &self.control.grown {
+            let _ = writeln!(out, "| {live} | {ms:.2} |");
+        }
         out.push_str("\nThroughput ÷ direct and CPU s/100k statements:\n\n| | PgBouncer | hoop-db |\n|---|---|---|\n");
         for cell in cells(&self.growth, false) {
             let _ = write!(out, "| {} |", cell.name());

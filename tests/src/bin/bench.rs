@@ -34,7 +34,7 @@ struct Args {
     /// How often a slice is measured again because others were busy.
     #[arg(long, default_value_t = 2)]
     retries: u32,
-    /// Only cells whose name contains this.
+    /// Only cells whose name contains this, or only `idle` sessions.
     #[arg(long)]
     only: Option<String>,
     /// `fsync` of the throw-away PostgreSQL: on as in production, or off to see the proxies' cost on writes undamped.
@@ -93,6 +93,11 @@ async fn bench(args: &Args) -> Result<()> {
             .as_ref()
             .is_none_or(|only| cell.name().contains(only.as_str()))
     };
+    if args.only.as_deref() == Some("idle") {
+        let (_, failed) = idle_sessions(&rig, args.quick).await;
+        anyhow::ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
+        return Ok(());
+    }
     let main: Vec<_> = main_cells().into_iter().filter(|(cell, _)| wanted(cell)).collect();
     let samples = slices::run(&rig, &method, &main, &mut expected).await?;
     if args.only.is_some() {
@@ -105,25 +110,7 @@ async fn bench(args: &Args) -> Result<()> {
     };
     let growth = slices::run(&rig, &once, &growth_cells(), &mut expected).await?;
     let bulk = bulk::run(&rig, &method, rows).await?;
-    let steps: &[usize] = if args.quick {
-        &[10, 100]
-    } else {
-        &[10, 50, 100, 200, 1000]
-    };
-    // At the end of half an hour one thing that cannot be measured must not cost the others.
-    let (mut idles, mut failed) = (Vec::new(), Vec::new());
-    for (leg, tls) in [
-        (Leg::Relay, false),
-        (Leg::PgBouncer, false),
-        (Leg::PgBouncer, true),
-        (Leg::Hoop, false),
-        (Leg::Hoop, true),
-    ] {
-        match idle::run(&rig, leg, tls, steps).await {
-            Ok(found) => idles.extend(found),
-            Err(error) => failed.push(format!("idle sessions over {}: {error:#}", leg.name())),
-        }
-    }
+    let (idles, failed) = idle_sessions(&rig, args.quick).await;
     let control = control::run(&rig, if args.quick { 200 } else { 2000 }).await?;
     let inner = inner::run(&rig, if args.quick { 100_000 } else { 1_000_000 }).await?;
     // The last records reach the chain within 300 ms.
@@ -144,6 +131,26 @@ async fn bench(args: &Args) -> Result<()> {
     write(args, &outcome)?;
     anyhow::ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
     Ok(())
+}
+
+/// What idle sessions cost on every leg, and what could not be measured: at the end of half an hour that must not cost
+/// the rest.
+async fn idle_sessions(rig: &Rig, quick: bool) -> (Vec<idle::Idle>, Vec<String>) {
+    let steps: &[usize] = if quick { &[10, 100] } else { &[10, 50, 100, 200, 1000] };
+    let (mut idles, mut failed) = (Vec::new(), Vec::new());
+    for (leg, tls) in [
+        (Leg::Relay, false),
+        (Leg::PgBouncer, false),
+        (Leg::PgBouncer, true),
+        (Leg::Hoop, false),
+        (Leg::Hoop, true),
+    ] {
+        match idle::run(rig, leg, tls, steps).await {
+            Ok(found) => idles.extend(found),
+            Err(error) => failed.push(format!("idle sessions over {}: {error:#}", leg.name())),
+        }
+    }
+    (idles, failed)
 }
 
 fn main_cells() -> Vec<(Cell, Vec<Leg>)> {
@@ -181,6 +188,10 @@ fn growth_cells() -> Vec<(Cell, Vec<Leg>)> {
         let list = list.join(", ");
         let text = format!("SELECT count(*) FROM pgbench_accounts WHERE aid = -1 AND aid IN ({list});\n");
         custom(format!("size: {:>5} bytes, one text", text.len()), text);
+    }
+    for rows in [1, 100, 10_000] {
+        let text = format!("SELECT aid, bid, abalance FROM pgbench_accounts WHERE aid <= {rows};\n");
+        custom(format!("rows: {rows:>5}"), text);
     }
     for texts in [1, 1000, 1_000_000] {
         let text = format!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use tests::corpus::wire::Mode;
 use tests::corpus::{Corpus, Layer, Options, run};
 
@@ -23,19 +23,7 @@ struct Args {
     plots: usize,
     /// Who enforces; with none named, `proxy` and then `both`: each has to hold by itself, and they fail differently.
     #[arg(long, value_enum)]
-    layer: Option<Which>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Which {
-    /// The broker alone.
-    Proxy,
-    /// The broker, and PostgreSQL's roles behind it.
-    Both,
-    /// PostgreSQL's roles alone, without a broker in between.
-    Roles,
-    /// The same after the SQL that `hoop-db doctor` prints.
-    Cured,
+    layer: Option<Layer>,
 }
 
 #[tokio::main]
@@ -45,12 +33,9 @@ async fn main() -> Result<()> {
         Some(folder) => Corpus::read(folder)?,
         None => Corpus::own()?,
     };
-    let layers: &[Layer] = match args.layer {
+    let layers: &[Layer] = match &args.layer {
         None => &[Layer::Proxy, Layer::Both],
-        Some(Which::Proxy) => &[Layer::Proxy],
-        Some(Which::Both) => &[Layer::Both],
-        Some(Which::Roles) => &[Layer::Roles],
-        Some(Which::Cured) => &[Layer::Cured],
+        Some(layer) => std::slice::from_ref(layer),
     };
     let mut failed = false;
     for layer in layers {

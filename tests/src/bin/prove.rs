@@ -1,12 +1,13 @@
 //! `make prove`: the long, seeded proofs. Prints the scorecard, writes it as JSON, and fails on any violation.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 use tests::prove::full::Means;
-use tests::prove::{Report, Score, crash, cut, endings, full, hostile, layer, regress, reworded};
+use tests::prove::{Report, Score, crash, cut, endings, full, fuzz, hostile, layer, regress, reworded, versions};
 
 /// The long, seeded proofs against a real broker and a real PostgreSQL.
 #[derive(Parser)]
@@ -17,9 +18,16 @@ struct Args {
     /// Multiplies the counts; 10 reaches most bars, 0.1 is a quick look.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress.
+    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress, fuzz,
+    /// versions.
     #[arg(long, default_value = "")]
     only: String,
+    /// The process of `fuzz` that reads, and may die of it.
+    #[arg(long, hide = true)]
+    fuzz_child: Option<PathBuf>,
+    /// Which texts it reads.
+    #[arg(long, hide = true, default_value = "0..0")]
+    fuzz_range: String,
 }
 
 impl Args {
@@ -31,10 +39,13 @@ impl Args {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(folder) = &args.fuzz_child {
+        return fuzz::read_all(folder, args.seed, &args.fuzz_range);
+    }
     let (seed, began) = (args.seed, Instant::now());
     let mut scores: Vec<Score> = Vec::new();
     for name in [
-        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress",
+        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress", "fuzz", "versions",
     ] {
         if !name.contains(&args.only) {
             continue;
@@ -46,7 +57,9 @@ async fn main() -> Result<()> {
             "endings" => endings::endings(args.count(5)).await?,
             "layer" => layer::layer(seed, args.count(200)).await?,
             "reworded" => reworded::reworded(seed, args.count(100_000), args.count(300)).await?,
+            "versions" => versions::versions().await?,
             "hostile" => hostile::hostile(args.count(5)).await?,
+            "fuzz" => fuzz::fuzz(seed, args.count(1_000_000)).await?,
             "regress" => regress::regress(args.scale.min(1.0)).await?,
             _ => both(args.count(5)).await?,
         };

@@ -44,6 +44,10 @@ pub struct Case {
     pub marker: Option<String>,
     /// A case of the wire, by name.
     pub proto: Option<String>,
+    /// A case of the wire, message by message ([`super::steps`]).
+    pub steps: Option<Vec<Vec<String>>>,
+    /// The first major version whose grammar or catalogs have it.
+    pub min_pg: Option<u64>,
 }
 
 /// All cases, and what they are tried with.
@@ -112,6 +116,11 @@ impl Case {
             check: text("check"),
             marker: text("marker"),
             proto: text("proto"),
+            steps: match &row["steps"] {
+                Value::Null => None,
+                steps => Some(serde_json::from_value(steps.clone()).context("steps: a list of lists of words")?),
+            },
+            min_pg: row["min_pg"].as_u64(),
         })
     }
 

@@ -27,6 +27,8 @@ pub struct Ground {
     pub house: House,
     /// Who enforces.
     pub layer: Layer,
+    /// The server's major version.
+    pub version: u64,
     taps: Vec<Tap>,
     fitted: Vec<Fitted>,
 }
@@ -77,12 +79,16 @@ impl Ground {
         let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(house.cluster.home().join("data/pg_hba.conf"), rules)?;
         house.cluster.psql("postgres", "SELECT pg_reload_conf()")?;
+        let version = house
+            .cluster
+            .psql("postgres", "SELECT current_setting('server_version_num')::int / 10000")?;
         let mut fitted = Vec::new();
         for number in 0..plots {
             fitted.push(fit(&house, layer, &format!("job{number}"), &database(number), TEMPLATE).await?);
         }
         Ok(Self {
             taps: receiver.await?,
+            version: version.parse()?,
             house,
             layer,
             fitted,
@@ -191,7 +197,7 @@ pub struct Plot<'g> {
 }
 
 impl Plot<'_> {
-    /// Logs in as the job that tries a case: at the endpoint, or where roles alone enforce, at the server.
+    /// Logs in as the job that tries a case: at the endpoint, or where no broker is in between, at the server.
     pub async fn job(&self) -> Result<Raw> {
         self.job_with(&[]).await
     }
@@ -224,24 +230,19 @@ impl Plot<'_> {
         }
     }
 
-    /// Logs in at the twin itself: as the broker's login, or where there are roles, as a grant's. `owner` is whose DDL
-    /// the statements are.
-    pub async fn direct(&self, owner: Option<&str>) -> Result<Raw> {
+    /// Logs in at the twin itself, as who an honest statement is compared with: as the broker's login, or where there are
+    /// roles, as a grant's; `owner` is whose DDL the statements are. What roles alone do is compared with what a
+    /// superuser may.
+    pub async fn beside(&self, owner: Option<&str>) -> Result<Raw> {
+        if !self.ground.layer.judges() {
+            return self.server(&Login::own(), &self.twin.name, &[]).await;
+        }
         let mut peer = self.server(&self.login, &self.twin.name, &[]).await?;
         if let Some(owner) = owner {
             peer.send(&raw::query(&format!("SET ROLE {owner}"))).await?;
             peer.until_ready(1).await?;
         }
         Ok(peer)
-    }
-
-    /// Logs in at the twin itself as a superuser.
-    pub async fn freely(&self) -> Result<Raw> {
-        let free = Login {
-            user: LOGIN.to_owned(),
-            password: LOGIN_PASSWORD.to_owned(),
-        };
-        self.server(&free, &self.twin.name, &[]).await
     }
 
     async fn server(&self, login: &Login, database: &str, keys: &[(&str, &str)]) -> Result<Raw> {

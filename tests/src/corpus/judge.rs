@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use hoop::catalog::{Part, query, read_system, read_user};
 use hoop::decide::Decision;
-use hoop::decide::judge::{denied_unreadable, judge};
+use hoop::decide::judge::{Ground, denied_unreadable, judge};
 use hoop::policy::Scope;
 use hoop::policy::compile::{Bounds, compile};
 use hoop::policy::operator::Operator;
@@ -54,33 +54,36 @@ impl Judge {
         let Ok(statements) = sql::read(text, &self.snapshot) else {
             return Some(text);
         };
-        let refused = statements
-            .iter()
-            .find(|statement| matches!(judge(statement, &self.scope), Decision::Deny(_)));
+        let refused = statements.iter().find(|statement| {
+            matches!(
+                judge(statement, &self.scope, &Ground::here(text, &self.snapshot)),
+                Decision::Deny(_)
+            )
+        });
         refused.map(|statement| text[statement.span.clone()].trim())
     }
 
     /// The owner that some DDL of a text runs as.
     pub fn owner(&self, text: &str) -> Option<String> {
         let statements = sql::read(text, &self.snapshot).ok()?;
-        statements
-            .iter()
-            .find_map(|statement| match judge(statement, &self.scope) {
+        statements.iter().find_map(|statement| {
+            match judge(statement, &self.scope, &Ground::here(text, &self.snapshot)) {
                 Decision::Allow(permit) => permit.owner().map(|owner| owner.to_string()),
                 Decision::Deny(_) => None,
-            })
+            }
+        })
     }
 
     /// The code of the first refusal of a text; `None` when everything of it may be sent.
     pub fn refuses(&self, text: &str) -> Option<&'static str> {
         match sql::read(text, &self.snapshot) {
             Err(unreadable) => Some(denied_unreadable(&unreadable, &self.scope).code),
-            Ok(statements) => statements
-                .iter()
-                .find_map(|statement| match judge(statement, &self.scope) {
+            Ok(statements) => statements.iter().find_map(|statement| {
+                match judge(statement, &self.scope, &Ground::here(text, &self.snapshot)) {
                     Decision::Allow(_) => None,
                     Decision::Deny(denial) => Some(denial.code),
-                }),
+                }
+            }),
         }
     }
 }

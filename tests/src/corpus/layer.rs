@@ -1,15 +1,16 @@
-//! Who stands between a case and the database: the broker, PostgreSQL's own roles, or both.
+//! Who stands between a case and the database: the broker, PostgreSQL's own roles, both, or nobody.
 
 use std::fmt;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 
 use super::site::{copy, superuser};
 use crate::house::{Grant, House, LOGIN, LOGIN_PASSWORD};
 use crate::roles::{KNOWN, login_of};
 
 /// The enforcers that are on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layer {
     /// The broker alone, with a login that is a superuser: `enforcement: shared`.
     Proxy,
@@ -19,20 +20,28 @@ pub enum Layer {
     Roles,
     /// The same after the SQL that `hoop-db doctor` prints was run.
     Cured,
+    /// Nobody: each attack has to work there, under a superuser's login, or refusing it shows nothing.
+    #[value(name = "none")]
+    Nobody,
 }
 
 impl Layer {
     /// What the database's entry in the operator's file says.
     pub fn enforcement(self) -> &'static str {
         match self {
-            Self::Proxy => "shared",
+            Self::Proxy | Self::Nobody => "shared",
             Self::Both | Self::Roles | Self::Cured => "role",
         }
     }
 
     /// True where the broker judges.
     pub fn judges(self) -> bool {
-        !matches!(self, Self::Roles | Self::Cured)
+        matches!(self, Self::Proxy | Self::Both)
+    }
+
+    /// True where only PostgreSQL's roles are in the way.
+    pub fn is_roles_alone(self) -> bool {
+        matches!(self, Self::Roles | Self::Cured)
     }
 }
 
@@ -43,6 +52,7 @@ impl fmt::Display for Layer {
             Self::Both => "both (enforcement: role)",
             Self::Roles => "PostgreSQL's roles alone (no proxy in between)",
             Self::Cured => "PostgreSQL's roles alone, after what `hoop-db doctor` prints",
+            Self::Nobody => "nobody (no proxy in between, a superuser's login)",
         })
     }
 }
@@ -54,6 +64,16 @@ pub struct Login {
     pub user: String,
     /// Its password.
     pub password: String,
+}
+
+impl Login {
+    /// The broker's own, which the corpus makes a superuser.
+    pub fn own() -> Self {
+        Self {
+            user: LOGIN.to_owned(),
+            password: LOGIN_PASSWORD.to_owned(),
+        }
+    }
 }
 
 /// What one plot's cases are tried with.
@@ -79,10 +99,7 @@ pub async fn fit(house: &House, layer: Layer, scope: &str, database: &str, templ
     if layer.enforcement() == "shared" {
         return Ok(Fitted {
             grant,
-            login: Login {
-                user: LOGIN.to_owned(),
-                password: LOGIN_PASSWORD.to_owned(),
-            },
+            login: Login::own(),
             own: Vec::new(),
             template: template.to_owned(),
         });

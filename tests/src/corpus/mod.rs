@@ -13,6 +13,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod site;
+pub mod steps;
 pub mod survivors;
 pub mod tap;
 pub mod wire;

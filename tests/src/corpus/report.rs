@@ -15,11 +15,11 @@ pub enum Outcome {
     Refused,
     /// An attack that the server refused, or that had no effect.
     WithoutEffect,
-    /// An honest statement that worked, or that was refused where it may be.
+    /// An honest statement that worked, or that was refused where it may be. With nobody in between: an attack that works.
     Fine,
-    /// There is no script for this case of the wire.
+    /// There is no script for this case of the wire, or the server is too old for it.
     Skipped,
-    /// An attack that worked, an honest statement that did not, or a run that could not be judged; with the reason.
+    /// An attack that worked (with nobody in between: one that did not), an honest statement that did not, or a run that could not be judged; with the reason.
     Failed(String),
 }
 
@@ -106,6 +106,14 @@ impl fmt::Display for Report {
             }
         }
         let worked = self.failures().filter(|line| line.attack).count();
+        if self.layer == Layer::Nobody {
+            return write!(
+                f,
+                "\nenforced by {}: {worked} of {} attacks have no effect there either, and show nothing",
+                self.layer,
+                self.lines.len()
+            );
+        }
         let broken = self.failures().filter(|line| !line.attack).count();
         write!(
             f,

@@ -14,6 +14,7 @@ use super::layer::Layer;
 use super::print::Left;
 use super::proto;
 use super::report::{LEAKED, Line, Outcome, Report};
+use super::steps;
 use super::wire::{self, Mode, Received};
 
 /// What no job may receive: the fixture's secrets, and the word that attacks put together.
@@ -54,6 +55,7 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
         .iter()
         .enumerate()
         .filter(|(_, case)| case.id.contains(&options.only))
+        .filter(|(_, case)| options.layer != Layer::Nobody || (case.is_attack() && case.proto.is_none()))
         .collect();
     let (next, lines) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = (0..options.plots).map(|number| {
@@ -92,14 +94,27 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
 }
 
 async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
+    // An older server cannot be set up for it, and cannot do what is honest on a newer one. Attacks are tried all the same.
+    let nobody = plot.ground.layer == Layer::Nobody;
+    let too_old = case.min_pg.is_some_and(|version| plot.ground.version < version);
+    if too_old && (case.setup.is_some() || !case.is_attack() || nobody) {
+        return Ok((Outcome::Skipped, 0));
+    }
+    if nobody {
+        return works(plot, case).await;
+    }
     if let Some(setup) = &case.setup {
         let setup = plot.ground.fill(setup);
         plot.site.superuser(&setup).await?;
         plot.twin.superuser(&setup).await?;
         plot.seen().await;
+        // The roles follow the schema, so the print is taken after them.
+        plot.site.accept().await?;
+        plot.twin.accept().await?;
     }
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
+        (None, _) if case.steps.is_some() => (conversation(plot, case, judge).await?, 1),
         (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
         (None, Expect::Allow | Expect::Intact) => honest(plot, case, modes, judge).await?,
     };
@@ -132,9 +147,75 @@ async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome>
     })
 }
 
+/// An attack that nobody stops. It is one when its check, its marker or a secret says so.
+async fn works(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
+    let mut seen = String::new();
+    for (mode, ways) in Mode::PLAIN.iter().zip(1..) {
+        if let Some(setup) = &case.setup {
+            plot.site.superuser(&plot.ground.fill(setup)).await?;
+        }
+        let mut peer = plot.job().await?;
+        let received = match &case.steps {
+            Some(steps) => steps::play(plot.ground, &plot.site, &mut peer, steps).await?,
+            None => {
+                let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
+                wire::send(&mut peer, *mode, &sql, case.copy_in.as_deref()).await?
+            }
+        };
+        let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+        let worked = told(plot, case, &received).await?;
+        plot.reset().await?;
+        if worked.is_some() {
+            return Ok((Outcome::Fine, ways));
+        }
+        seen = received.text.chars().take(300).collect();
+    }
+    let reason = format!("it has no effect with nobody in between either: {seen:?}");
+    Ok((Outcome::Failed(reason), Mode::PLAIN.len()))
+}
+
+/// A case of the wire, message by message.
+async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result<Outcome> {
+    let steps = case.steps.as_deref().unwrap_or_default();
+    let mut peer = plot.job().await?;
+    let received = steps::play(plot.ground, &plot.site, &mut peer, steps).await?;
+    let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+    let seen: String = received.text.chars().take(300).collect();
+    if !case.is_attack() {
+        let left = plot.reset().await?;
+        let owner = steps::texts(steps).find_map(|sql| judge.owner(sql));
+        if !plot.ground.layer.judges() && (case.expect == Expect::Intact || owner.is_some()) {
+            return Ok(Outcome::Fine);
+        }
+        let mut peer = plot.beside(owner.as_deref()).await?;
+        let expected = steps::play(plot.ground, &plot.twin, &mut peer, steps).await?;
+        let _gone = peer.send(&crate::raw::frame('X', b"")).await;
+        let left_directly = plot.twin.reset().await?;
+        if received.denied || received.results != expected.results || left != left_directly {
+            let reason = format!(
+                "without it the answer is {:?} and leaves {left_directly:?} ({left:?}); received {seen:?}",
+                expected.results
+            );
+            return Ok(Outcome::Failed(reason));
+        }
+        return Ok(Outcome::Fine);
+    }
+    if let Some(reason) = effect(plot, case, &received).await? {
+        return Ok(Outcome::Failed(format!("{reason}; received {seen:?}")));
+    }
+    if plot.ground.layer.judges() {
+        crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    }
+    Ok(if plot.refused(&received) {
+        Outcome::Refused
+    } else {
+        Outcome::WithoutEffect
+    })
+}
+
 /// An attack, in every way: none may have an effect.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
-    let sql = plot.ground.fill(&case.sql);
+    let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -147,7 +228,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
         let worked = match effect(plot, case, &received).await? {
             None if case.expect == Expect::Mask && !plot.refused(&received) => Some("it was not refused".to_owned()),
             // What the broker refused must not have reached the server, in whole.
-            None if received.denied && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
+            None if received.denied && !received.limited && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
                 Some("its text went upstream".to_owned())
             }
             found => found,
@@ -178,6 +259,16 @@ async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Rec
 
 /// Whether an attack worked, and how one can tell. Afterwards the database is as at the start.
 async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
+    let found = told(plot, case, received).await?;
+    Ok(match plot.reset().await? {
+        Left::Nothing => found,
+        Left::Rows => found.or(Some("rows were changed".to_owned())),
+        Left::Schema => found.or(Some("the schema was changed".to_owned())),
+    })
+}
+
+/// What the check, the marker and the secrets say.
+async fn told(plot: &Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
     let mut found = None;
     if let Some(check) = &case.check
         && plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
@@ -195,8 +286,8 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
                 found = Some("no error was received".to_owned());
             }
         }
-        // A refusal repeats the names that the attack said, and takes as long as the machine is busy.
-        Some(marker) if marker != "NOERR" && received.is_only_refusal() => {}
+        // PostgreSQL's refusal repeats the names that the attack said, and takes as long as the machine is busy.
+        Some(_) if plot.ground.layer.is_roles_alone() && received.is_only_refusal() => {}
         Some("SLOW") => {
             if !received.denied && received.took > SLOW {
                 found = Some(format!("it took {:?}", received.took));
@@ -208,18 +299,13 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
             }
         }
     }
-    match plot.reset().await? {
-        Left::Nothing => {}
-        Left::Rows => found = found.or(Some("rows were changed".to_owned())),
-        Left::Schema => found = found.or(Some("the schema was changed".to_owned())),
-    }
     Ok(found)
 }
 
 /// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then. Without a
 /// broker in between it gives a grant's login what it gives a superuser.
 async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
-    let sql = plot.ground.fill(&case.sql);
+    let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
     let owner = judge.owner(&sql);
     let mut ways = 0;
     let plain = |mode: &Mode| matches!(mode, Mode::Simple | Mode::Extended | Mode::Pipeline);
@@ -230,7 +316,9 @@ async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
             Some(check) => plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
             None => false,
         };
-        let whole = plot.tap.saw(sql.trim().as_bytes());
+        // Where a statement decides what the next one means, they are sent one by one.
+        let statements = wire::split(&sql);
+        let whole = plot.tap.saw(sql.trim().as_bytes()) || statements.iter().all(|one| plot.tap.saw(one.as_bytes()));
         let left = plot.reset().await?;
         let refused = received.denied || received.errors.iter().any(|state| state == "closed");
         let failed = |reason: String| {
@@ -263,12 +351,9 @@ async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         {
             return failed("what was sent is not what the server received".to_owned());
         }
-        let mut direct = if plot.ground.layer.judges() {
-            plot.direct(owner.as_deref()).await?
-        } else {
-            plot.freely().await?
-        };
-        let expected = wire::send(&mut direct, mode, &sql, case.copy_in.as_deref()).await?;
+        let mut direct = plot.beside(owner.as_deref()).await?;
+        let twin_sql = steps::fill(plot.ground, &plot.twin, &case.sql).await?;
+        let expected = wire::send(&mut direct, mode, &twin_sql, case.copy_in.as_deref()).await?;
         let _gone = direct.send(&crate::raw::frame('X', b"")).await;
         let left_directly = plot.twin.reset().await?;
         if received.results != expected.results || left != left_directly {

@@ -101,6 +101,12 @@ impl Site {
         Ok(row.get(0))
     }
 
+    /// What the database is from here on is what a case has to leave behind.
+    pub async fn accept(&mut self) -> Result<()> {
+        self.clean = self.print().await?;
+        Ok(())
+    }
+
     /// What a case left behind. Afterwards the database is as at the start.
     pub async fn reset(&mut self) -> Result<Left> {
         self.backends_gone().await?;

@@ -85,6 +85,8 @@ pub struct Received {
     pub errors: Vec<String>,
     /// An error of the broker's own.
     pub denied: bool,
+    /// One that a limit raised, behind a statement that was let through.
+    pub limited: bool,
     /// The command tags and rows alone, to be compared with what a direct connection gives.
     pub results: String,
     /// How long it took.
@@ -136,6 +138,7 @@ impl Received {
         if tag == 'E' {
             let state = part('C');
             self.denied |= part('M').contains("denied by ");
+            self.limited |= part('D').contains("the scope's max-");
             let _ = writeln!(self.results, "ERROR {state}");
             self.errors.push(state);
         }
@@ -203,6 +206,15 @@ pub async fn send(peer: &mut Raw, mode: Mode, text: &str, copy_in: Option<&str>)
             out.extend(raw::sync());
             peer.send(&out).await?;
             answers(peer, &mut received, copy_in, ("Z", true)).await?;
+        }
+        // In one Query the broker would read EXECUTE before there is anything to execute.
+        Mode::Prepared => {
+            for statement in split(text) {
+                peer.send(&raw::query(&statement)).await?;
+                if !answers(peer, &mut received, copy_in, ("Z", false)).await? {
+                    break;
+                }
+            }
         }
         _ => {
             peer.send(&raw::query(text)).await?;

@@ -6,12 +6,14 @@ pub mod crash;
 pub mod cut;
 pub mod endings;
 pub mod full;
+pub mod fuzz;
 pub mod hostile;
 pub mod layer;
 pub mod oracle;
 pub mod regress;
 pub mod reworded;
 pub mod score;
+pub mod versions;
 pub mod workload;
 
 pub use canary::Canaries;

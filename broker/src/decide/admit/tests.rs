@@ -77,7 +77,7 @@ scopes:
     database: replica
     who: [{ issuer: github, branch: main, events: [push] }]
     can: [{ statements: [select], tables: [app.orders] }]
-    mask: { app.orders.email: email }
+    record: { rows: masked }
   greedy:
     database: replica
     who: [{ issuer: github, branch: main, events: [push] }]
@@ -369,7 +369,7 @@ fn repositories_files_and_scopes() {
         ("a file out of reach", "migrate", id("github", "4"), "policy-invalid 0"),
         ("a slip in the name", "migrat", github(), "scope-unknown 1"),
         ("another case of the name", "Migrate", github(), "scope-unknown 1"),
-        ("a mask", "masked", github(), "not-yet-enforced 42"),
+        ("a key of later versions", "masked", github(), "not-yet-enforced 42"),
         ("beyond the ceiling", "greedy", github(), "exceeds-ceiling 46"),
         ("a slip in a key", "slip", github(), "policy-invalid 50"),
         // The errors of its neighbours do not touch a good scope.

@@ -70,6 +70,7 @@ pub(super) fn scope(can: Vec<Rule>) -> Scope {
         can,
         ceiling: vec![ceiling],
         never: Vec::new(),
+        masks: Vec::new(),
         limits: Limits {
             ttl: limit(900),
             max_session: limit(900),
@@ -119,10 +120,12 @@ fn refusal(sql: &str, scope: &Scope, snapshot: &Snapshot) -> Option<Denial> {
         Ok(statements) => statements,
         Err(unreadable) => return Some(denied_unreadable(&unreadable, scope)),
     };
-    statements.iter().find_map(|statement| match judge(statement, scope) {
-        Decision::Allow(_) => None,
-        Decision::Deny(denial) => Some(denial),
-    })
+    statements.iter().find_map(
+        |statement| match judge(statement, scope, &Ground::here(sql, snapshot)) {
+            Decision::Allow(_) => None,
+            Decision::Deny(denial) => Some(denial),
+        },
+    )
 }
 
 #[test]
@@ -349,12 +352,12 @@ fn settings_stay_within_their_bounds() {
 
 #[test]
 fn a_permit_says_what_was_judged_and_by_which_lines() {
-    let statement = &read(
+    let (text, fixture) = (
         "DELETE FROM orders WHERE id IN (SELECT id FROM scratch)",
-        &sample::fixture(),
-    )
-    .unwrap()[0];
-    let Decision::Allow(permit) = judge(statement, &corpus_scope()) else {
+        sample::fixture(),
+    );
+    let statement = &read(text, &fixture).unwrap()[0];
+    let Decision::Allow(permit) = judge(statement, &corpus_scope(), &Ground::here(text, &fixture)) else {
         panic!("denied")
     };
     assert_eq!(permit.class(), Class::Delete);

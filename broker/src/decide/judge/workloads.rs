@@ -43,7 +43,7 @@ fn refused(file: &str, preset: &str, schemas: &[&str], snapshot: &mut Snapshot) 
             Err(unreadable) => refused.push(format!("{first}\n    {unreadable}")),
             Ok(statements) => {
                 for statement in &statements {
-                    if let Decision::Deny(denial) = judge(statement, &scope) {
+                    if let Decision::Deny(denial) = judge(statement, &scope, &Ground::here(text, snapshot)) {
                         refused.push(format!("{first}\n    {}: {}", denial.code, denial.detail));
                     }
                 }

@@ -6,6 +6,8 @@
 //! deeper ones on a thread of their own with a stack to match, where the tree is read, walked and dropped. Whoever
 //! serves others reads only small texts by itself ([`read_small`]); the rest is for `reader`'s processes.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ pub(in crate::sql) use pg_query::protobuf as nodes;
 
 mod bounds;
 mod kinds;
+mod respell;
 
 pub use kinds::{Fate, KINDS};
 pub(in crate::sql) use kinds::{fate, name};
@@ -81,6 +84,18 @@ pub(in crate::sql) struct Tree {
     pub(in crate::sql) long_names: Vec<usize>,
     /// How deep it may be, measured before parsing.
     pub(in crate::sql) depth: usize,
+    /// The text as the second reader can read it, where it is in other words than the text.
+    pub(in crate::sql) respelled: Respelled,
+}
+
+/// What the second reader gets to read.
+pub(in crate::sql) enum Respelled {
+    /// The text itself.
+    Same,
+    /// The same text with other spellings.
+    Other(String),
+    /// Nothing: it would misread it.
+    Nothing,
 }
 
 /// What the tokens of a text tell before it is parsed.
@@ -88,6 +103,7 @@ struct Measured {
     depth: usize,
     weight: usize,
     long_names: Vec<usize>,
+    respelled: Respelled,
 }
 
 /// Parses `text` and hands the tree to `walk`. The tree never leaves the stack it was built on, because even dropping
@@ -123,8 +139,19 @@ pub(in crate::sql) fn read_small<T: Send>(
     })
 }
 
-/// Refuses what is too large or too deep, by its bytes and its tokens alone.
-fn measure(text: &str) -> Result<Measured, Unreadable> {
+/// The tokens of a text without its comments: what each is, and where.
+pub(in crate::sql) fn tokens(text: &str) -> Result<Vec<(nodes::Token, Range<usize>)>, Unreadable> {
+    let place = |at: i32| usize::try_from(at).unwrap_or(usize::MAX);
+    let known = |token: &nodes::ScanToken| {
+        let kind = nodes::Token::try_from(token.token).unwrap_or(nodes::Token::Nul);
+        let comment = matches!(kind, nodes::Token::SqlComment | nodes::Token::CComment);
+        (!comment).then(|| (kind, place(token.start)..place(token.end)))
+    };
+    Ok(scan(text)?.iter().filter_map(known).collect())
+}
+
+/// PostgreSQL's own scanner, on a text that it cannot be made to dwell on.
+fn scan(text: &str) -> Result<Vec<nodes::ScanToken>, Unreadable> {
     if text.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
@@ -134,11 +161,21 @@ fn measure(text: &str) -> Result<Measured, Unreadable> {
     bounds::scannable(text)?;
     // The scanner's binding must not meet a text without a single token.
     let scanned = format!("{text}\n;");
-    let tokens = match catch_unwind(|| pg_query::scan_tokens(&scanned)) {
-        Ok(Ok(tokens)) => tokens,
-        Ok(Err(error)) => return Err(refused(error)),
-        Err(_) => return Err(Unreadable::Crashed),
-    };
+    match catch_unwind(|| pg_query::scan_tokens(&scanned)) {
+        Ok(Ok(tokens)) => Ok(tokens),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(Unreadable::Crashed),
+    }
+}
+
+/// Runs `work` on a thread with room for the deepest tree.
+pub(in crate::sql) fn on_a_big_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Unreadable> {
+    on_a_stack_of(BIG_STACK, work)
+}
+
+/// Refuses what is too large or too deep, by its bytes and its tokens alone.
+fn measure(text: &str) -> Result<Measured, Unreadable> {
+    let tokens = scan(text)?;
     let (depth, weight) = bounds::measure(&tokens)?;
     if depth > MAX_DEPTH {
         return Err(Unreadable::TooDeep);
@@ -147,6 +184,11 @@ fn measure(text: &str) -> Result<Measured, Unreadable> {
         depth,
         weight,
         long_names: bounds::long_names(text, &tokens),
+        respelled: match respell::respelled(text, &tokens) {
+            Some(Cow::Borrowed(_)) => Respelled::Same,
+            Some(Cow::Owned(other)) => Respelled::Other(other),
+            None => Respelled::Nothing,
+        },
     })
 }
 
@@ -156,6 +198,7 @@ fn parse<T>(text: &str, measured: Measured, walk: impl FnOnce(&Tree) -> T) -> Re
         depth,
         weight: _,
         long_names,
+        respelled,
     } = measured;
     let read = catch_unwind(AssertUnwindSafe(|| {
         let statements = pg_query::parse(text, pg_query::ParserOptions::DEFAULT)?.protobuf.stmts;
@@ -163,6 +206,7 @@ fn parse<T>(text: &str, measured: Measured, walk: impl FnOnce(&Tree) -> T) -> Re
             statements,
             long_names,
             depth,
+            respelled,
         }))
     }));
     match read {

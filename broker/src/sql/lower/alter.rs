@@ -202,6 +202,7 @@ impl<'a> Walk<'a> {
                     return;
                 };
                 let renamed = self.touch_named(Class::Alter, schema, name, *missing_ok);
+                self.renames(renamed);
                 // It takes the place of whatever rules cover under the new name.
                 let schema = renamed
                     .map(|relation| relation.schema.clone())
@@ -212,7 +213,10 @@ impl<'a> Walk<'a> {
                 }
             }
             Ok(ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint | ObjectType::ObjectIndex) => {
-                self.touch_target(Class::Alter, relation.as_ref(), *missing_ok);
+                let renamed = self.touch_target(Class::Alter, relation.as_ref(), *missing_ok);
+                if *rename_type == ObjectType::ObjectColumn as i32 {
+                    self.renames(renamed);
+                }
             }
             Ok(ObjectType::ObjectType) if subname.is_empty() => match object.as_deref().map(|object| &object.node) {
                 Some(Some(NodeEnum::List(nodes::List { items }))) => {

@@ -8,7 +8,9 @@ use super::create::Host;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AlterTableType, DropBehavior, Node};
 use crate::sql::snapshot::{Attached, Trigger, When};
-use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch};
+use crate::sql::{
+    Class, Columns, FunctionName, Implied, Kind, Reached, Relation, RelationKind, Snapshot, Touch, Uncounted,
+};
 
 /// What a condition of the statement could make visible of rows that a view keeps to itself: only comparisons that never
 /// fail are quiet.
@@ -95,7 +97,9 @@ impl<'a> Walk<'a> {
             if !self.pays(1) {
                 return;
             }
-            self.remote |= held.kind == RelationKind::Foreign;
+            if held.kind == RelationKind::Foreign {
+                self.uncounted = Some(Uncounted::Foreign);
+            }
             if held.attached.rules.iter().any(|rule| rule == event) {
                 self.opaque(format!("a rule of \"{}\" makes something else of {event}", held.name));
             }

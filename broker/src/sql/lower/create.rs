@@ -430,7 +430,10 @@ impl<'a> Walk<'a> {
         } = create;
         match (ObjectType::try_from(*objtype), into) {
             (Ok(ObjectType::ObjectTable), Some(into)) => self.create_into(into, false),
-            (Ok(ObjectType::ObjectMatview), Some(into)) => self.create_into(into, true),
+            (Ok(ObjectType::ObjectMatview), Some(into)) => {
+                self.replaceable = false;
+                self.create_into(into, true);
+            }
             _ => self.opaque("CREATE … AS of an unknown kind"),
         }
         match query {

@@ -288,6 +288,9 @@ impl Walk<'_> {
         } = create;
         self.class = Class::Create;
         self.changes_schema();
+        if brings_language(extname) {
+            self.opaque("a language or a transform, which no rule can allow");
+        }
         let mut schema = None;
         for node in options {
             match option(node) {
@@ -396,4 +399,15 @@ pub(super) fn on_table(names: &[Node]) -> Option<&[Node]> {
         [table @ .., _name] if !table.is_empty() && strings(names).is_some() => Some(table),
         _ => None,
     }
+}
+
+/// Extensions that are a procedural language or a transform for one. `CREATE LANGUAGE plperl` is in the grammar what
+/// `CREATE EXTENSION plperl` is. PL/pgSQL is everywhere already, and tools say so again.
+fn brings_language(extension: &str) -> bool {
+    const LANGUAGES: &[&str] = &[
+        "plperl", "plpython", "pltcl", "plv8", "plcoffee", "pljava", "plrust", "pllua", "plsh",
+    ];
+    matches!(extension, "plls" | "plr")
+        || LANGUAGES.iter().any(|language| extension.starts_with(language))
+        || extension.contains("_pl")
 }

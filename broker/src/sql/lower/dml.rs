@@ -299,6 +299,9 @@ impl<'a> Walk<'a> {
             }
         }
         let all = relation.columns.iter().map(String::as_str);
+        if class == Class::CopyOut {
+            self.copies_from(range, relation, &named);
+        }
         if attlist.is_empty() {
             self.touch(class, &relation.schema, &relation.name, all);
         } else {

@@ -57,7 +57,8 @@ impl Walk<'_> {
     }
 
     fn column(&mut self, column: &nodes::ColumnRef) {
-        let nodes::ColumnRef { fields, location: _ } = column;
+        let nodes::ColumnRef { fields, location } = column;
+        self.stands_at(*location);
         if let Some((
             Node {
                 node: Some(NodeEnum::AStar(nodes::AStar {})),

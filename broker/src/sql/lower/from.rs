@@ -5,9 +5,9 @@ use std::rc::Rc;
 use super::names::{Range, alias, string, strings};
 use super::scope::{Item, Output};
 use super::{Walk, label};
+use crate::sql::RelationKind;
 use crate::sql::grammar::nodes::{self, Node};
 use crate::sql::grammar::{self, NodeEnum};
-use crate::sql::{Class, RelationKind};
 
 /// Functions of PostgreSQL that return exactly one column.
 const ONE_COLUMN: &[&str] = &[
@@ -83,7 +83,6 @@ impl<'a> Walk<'a> {
                 self.opaque(format!("{name:?} cannot be read"));
             }
         }
-        self.touch(Class::Select, &relation.schema, &relation.name, []);
         self.reads.push(relation);
         let mut item = Item::relation(relation, None);
         if let Some(shown) = shown {
@@ -91,6 +90,7 @@ impl<'a> Walk<'a> {
             item.schema = None;
         }
         item.rename(&columns);
+        self.reads_through(range, relation, &mut item);
         self.add_item(item);
     }
 
@@ -202,10 +202,12 @@ impl<'a> Walk<'a> {
             repeatable,
             location: _,
         } = sample;
+        let first = self.sources.len();
         match relation {
             Some(relation) => self.source(relation),
             None => self.opaque("TABLESAMPLE without its table"),
         }
+        self.binds_sources(first, "TABLESAMPLE takes its rows from the table's own pages");
         if !matches!(
             strings(method).as_deref(),
             Some(["system" | "bernoulli"] | ["pg_catalog", "system" | "bernoulli"])

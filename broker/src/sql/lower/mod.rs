@@ -23,14 +23,16 @@ mod scope;
 mod select;
 mod sequences;
 mod session;
+mod sources;
 mod statement;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grammar::{self, Tree, Unreadable, nodes};
+use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Statement, Touch, tripwire,
+    Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
+    Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -57,7 +59,12 @@ pub(in crate::sql) fn all(tree: &Tree, text: &str, snapshot: &Snapshot, effort: 
         .iter()
         .map(|raw| one(raw, text, &tree.long_names, snapshot, effort))
         .collect();
-    if let Some(reason) = tripwire::disagrees(text, tree.depth, &statements) {
+    let second = match &tree.respelled {
+        Respelled::Same => Some(text),
+        Respelled::Other(text) => Some(text.as_str()),
+        Respelled::Nothing => None,
+    };
+    if let Some(reason) = second.and_then(|text| tripwire::disagrees(text, tree.depth, &statements)) {
         for statement in &mut statements {
             statement.opaque.push(format!("the two readers disagree: {reason}"));
         }
@@ -115,7 +122,8 @@ struct Walk<'a> {
     barrier: Barrier,
     names: Names,
     unbounded: Vec<Touch>,
-    remote: bool,
+    block: Block,
+    uncounted: Option<Uncounted>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -130,6 +138,15 @@ struct Walk<'a> {
     children: Option<BTreeMap<(&'a str, &'a str), Vec<&'a Relation>>>,
     /// How many comparisons of names are left; none, and the statement is opaque.
     effort: usize,
+    /// Where relations were read through FROM.
+    sources: Vec<Source>,
+    /// Something else could stand for what is read through FROM: no definition is being made of it.
+    replaceable: bool,
+    /// Reads of relations anywhere else.
+    direct: BTreeMap<(String, String), Columns>,
+    renames: Vec<(String, String)>,
+    /// Where the column reference begins that is being resolved.
+    here: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
     pinned: Option<String>,
     /// Parameters that name settings.
@@ -149,7 +166,8 @@ impl<'a> Walk<'a> {
             barrier: Barrier::None,
             names: Names::None,
             unbounded: Vec::new(),
-            remote: false,
+            block: Block::Same,
+            uncounted: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -157,6 +175,11 @@ impl<'a> Walk<'a> {
             noise: attached::Noise::default(),
             children: None,
             effort,
+            sources: Vec::new(),
+            replaceable: false,
+            direct: BTreeMap::new(),
+            renames: Vec::new(),
+            here: 0,
             pinned: None,
             asks: Vec::new(),
         }
@@ -174,6 +197,14 @@ impl<'a> Walk<'a> {
             })
             .collect();
         let (implied, reaches) = self.implied(&touches);
+        let direct = std::mem::take(&mut self.direct);
+        let direct = direct.into_iter().map(|((schema, name), columns)| Touch {
+            class: Class::Select,
+            kind: Kind::Relation,
+            schema,
+            name,
+            columns,
+        });
         Statement {
             class: self.class,
             span,
@@ -186,9 +217,13 @@ impl<'a> Walk<'a> {
             barrier: self.barrier,
             names: self.names,
             unbounded: self.unbounded,
-            remote: self.remote,
+            block: self.block,
+            uncounted: self.uncounted,
             implied,
             reaches,
+            sources: self.sources,
+            direct: direct.collect(),
+            renames: self.renames,
         }
     }
 
@@ -224,21 +259,23 @@ impl<'a> Walk<'a> {
 
     /// Touches columns of `schema.name` under `class`, in addition to those it touches already.
     fn touch<'c>(&mut self, class: Class, schema: &str, name: &str, columns: impl IntoIterator<Item = &'c str>) {
-        let entry = self
-            .touches
-            .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
-            .or_insert_with(|| Columns::Named(Vec::new()));
-        if let Columns::Named(named) = entry {
-            for column in columns {
-                if let Err(at) = named.binary_search_by(|known| known.as_str().cmp(column)) {
-                    named.insert(at, column.to_owned());
-                }
-            }
+        let columns: Vec<&str> = columns.into_iter().collect();
+        if class == Class::Select {
+            let place = (schema.to_owned(), name.to_owned());
+            self.direct.entry(place).or_insert_with(Columns::none).add(&columns);
         }
+        self.touches
+            .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
+            .or_insert_with(Columns::none)
+            .add(&columns);
     }
 
     /// Touches `schema.name` as a whole under `class`.
     fn touch_whole(&mut self, class: Class, schema: &str, name: &str) {
+        if class == Class::Select {
+            let place = (schema.to_owned(), name.to_owned());
+            self.direct.insert(place, Columns::Whole);
+        }
         self.touch_object(class, Kind::Relation, schema, name);
     }
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::{KEPT, MAX_COLUMNS, Walk};
-use crate::sql::{Class, Relation};
+use crate::sql::Relation;
 
 /// Columns every table has without listing them.
-const SYSTEM_COLUMNS: &[&str] = &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+pub(super) const SYSTEM_COLUMNS: &[&str] = &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
 /// One name in FROM.
 #[derive(Debug, Clone)]
@@ -16,9 +16,10 @@ pub(super) struct Item<'a> {
     pub(super) name: Cow<'a, str>,
     /// The schema, when the relation can also be named with it (it has no alias).
     pub(super) schema: Option<&'a str>,
-    /// The relations whose rows this item's row is made of: one for a table, several for a join under an alias, none
-    /// for what was read inside (sub-queries, CTEs) or comes from nowhere (functions, VALUES).
-    pub(super) relations: Vec<&'a Relation>,
+    /// The relations whose rows this item's row is made of, with the sources they come through: one for a table, several
+    /// for a join under an alias, none for what was read inside (sub-queries, CTEs) or comes from nowhere (functions,
+    /// VALUES).
+    pub(super) relations: Vec<(&'a Relation, Option<usize>)>,
     /// The columns it shows.
     pub(super) columns: Vec<Column<'a>>,
     /// Its columns are not all known: a name that is not listed may still be one.
@@ -35,7 +36,16 @@ pub(super) struct Column<'a> {
     /// The name it is seen under.
     pub(super) name: Cow<'a, str>,
     /// The column of a relation it stands for; `None` when reading it reads nothing new.
-    pub(super) base: Option<(&'a Relation, &'a str)>,
+    pub(super) base: Option<Base<'a>>,
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base<'a> {
+    pub(super) relation: &'a Relation,
+    pub(super) name: &'a str,
+    /// The source it is read through; `None` where nothing can stand for the relation.
+    pub(super) source: Option<usize>,
 }
 
 /// The FROM scope of one query.
@@ -116,13 +126,17 @@ impl<'a> Item<'a> {
             .iter()
             .map(|name| Column {
                 name: Cow::Borrowed(name),
-                base: Some((relation, name)),
+                base: Some(Base {
+                    relation,
+                    name,
+                    source: None,
+                }),
             })
             .collect();
         Self {
             name: Cow::Borrowed(alias.unwrap_or(&relation.name)),
             schema: if alias.is_some() { None } else { Some(&relation.schema) },
-            relations: vec![relation],
+            relations: vec![(relation, None)],
             columns,
             open: false,
             locks: vec![relation],
@@ -157,7 +171,7 @@ impl<'a> Item<'a> {
     }
 
     /// The columns that `name` can mean here: several under a join's alias.
-    fn find(&self, name: &str) -> Vec<Column<'a>> {
+    pub(super) fn find(&self, name: &str) -> Vec<Column<'a>> {
         let listed: Vec<Column<'a>> = self
             .columns
             .iter()
@@ -165,12 +179,16 @@ impl<'a> Item<'a> {
             .cloned()
             .collect();
         if listed.is_empty()
-            && let [relation] = self.relations.as_slice()
+            && let [(relation, source)] = self.relations.as_slice()
             && let Some(system) = SYSTEM_COLUMNS.iter().find(|system| **system == name)
         {
             return vec![Column {
                 name: Cow::Borrowed(system),
-                base: Some((relation, system)),
+                base: Some(Base {
+                    relation,
+                    name: system,
+                    source: *source,
+                }),
             }];
         }
         listed
@@ -209,8 +227,8 @@ impl<'a> Walk<'a> {
     }
 
     fn read_column(&mut self, column: &Column<'a>) {
-        if let Some((relation, name)) = column.base {
-            self.touch(Class::Select, &relation.schema, &relation.name, [name]);
+        if let Some(base) = column.base {
+            self.read_base(base);
         }
     }
 
@@ -223,8 +241,8 @@ impl<'a> Walk<'a> {
     /// Reads an item's row as one value.
     fn read_whole(&mut self, item: &Item<'a>) {
         self.target_reads += usize::from(item.target);
-        for relation in &item.relations {
-            self.touch_relation(Class::Select, relation);
+        for (relation, source) in &item.relations {
+            self.read_row(relation, *source);
         }
     }
 
@@ -286,7 +304,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The nearest item that `[schema.]name` means.
-    fn item(&mut self, schema: Option<&str>, name: &str) -> Option<Rc<Item<'a>>> {
+    pub(super) fn item(&mut self, schema: Option<&str>, name: &str) -> Option<Rc<Item<'a>>> {
         if !self.pays_for_a_look() {
             return None;
         }
@@ -304,6 +322,7 @@ impl<'a> Walk<'a> {
             self.opaque(format!("{alias:?} is nothing in FROM"));
             return;
         };
+        self.qualifies(schema, alias, &item);
         let found = item.find(name);
         if !found.is_empty() {
             self.target_reads += usize::from(item.target);
@@ -321,7 +340,10 @@ impl<'a> Walk<'a> {
     /// `alias.*` as a value: the whole row.
     pub(super) fn whole_row(&mut self, schema: Option<&str>, alias: &str) {
         match self.item(schema, alias) {
-            Some(item) => self.read_whole(&item),
+            Some(item) => {
+                self.qualifies(schema, alias, &item);
+                self.read_whole(&item);
+            }
             None => self.opaque(format!("{alias:?} is nothing in FROM")),
         }
     }
@@ -329,6 +351,7 @@ impl<'a> Walk<'a> {
     /// `alias.*` as a list of columns.
     pub(super) fn expand(&mut self, schema: Option<&str>, alias: &str) -> Output {
         if let Some(item) = self.item(schema, alias) {
+            self.qualifies(schema, alias, &item);
             return self.expand_items(&[item]);
         }
         self.opaque(format!("{alias:?} is nothing in FROM"));

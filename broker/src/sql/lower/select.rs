@@ -72,6 +72,7 @@ impl<'a> Walk<'a> {
                 self.pinned = outer;
                 self.condition(where_clause.as_deref());
                 self.group(group_clause, &output);
+                self.group_by_keys(group_clause);
                 self.condition(having_clause.as_deref());
                 self.windows(window_clause);
                 self.ordered(distinct_clause, &output);
@@ -130,7 +131,8 @@ impl<'a> Walk<'a> {
             return;
         }
         match &node.node {
-            Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location: _ })) => {
+            Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location })) => {
+                self.stands_at(*location);
                 self.star(fields);
             }
             _ => self.expression(node),
@@ -175,7 +177,8 @@ impl<'a> Walk<'a> {
                 break;
             }
             if label::is_star(value) {
-                if let Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location: _ })) = &value.node {
+                if let Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location })) = &value.node {
+                    self.stands_at(*location);
                     let star = self.star(fields);
                     output.names.extend(star.names);
                     output.open |= star.open;
@@ -285,6 +288,7 @@ impl<'a> Walk<'a> {
             self.opaque("a locking clause names nothing in FROM");
         }
         for relation in locked {
+            self.binds_relation(relation, "FOR UPDATE and its kin lock rows of the table itself");
             self.touch(Class::Update, &relation.schema, &relation.name, []);
         }
     }

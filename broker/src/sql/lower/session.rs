@@ -4,7 +4,10 @@ use super::Walk;
 use super::names::option;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DiscardMode, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
-use crate::sql::{Barrier, Class, Names};
+use crate::sql::{Barrier, Block, Class, Effect, Names, Uncounted};
+
+/// PostgreSQL's `CURSOR_OPT_HOLD`.
+const HOLD: i32 = 0x20;
 
 /// What EXPLAIN may be asked to show.
 const EXPLAIN_OPTIONS: &[&str] = &[
@@ -29,11 +32,19 @@ impl Walk<'_> {
             options,
             savepoint_name: _,
             gid: _,
-            chain: _,
+            chain,
             location: _,
         } = transaction;
         self.class = Class::Transaction;
-        match TransactionStmtKind::try_from(*kind) {
+        let kind = TransactionStmtKind::try_from(*kind);
+        self.block = match kind {
+            Ok(TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart) => Block::Opens,
+            Ok(TransactionStmtKind::TransStmtCommit) => Block::Commits { chains: *chain },
+            Ok(TransactionStmtKind::TransStmtPrepare) => Block::Commits { chains: false },
+            Ok(TransactionStmtKind::TransStmtRollback) if !chain => Block::Drops,
+            _ => Block::Same,
+        };
+        match kind {
             Ok(
                 TransactionStmtKind::TransStmtBegin
                 | TransactionStmtKind::TransStmtStart
@@ -140,9 +151,17 @@ impl Walk<'_> {
                 _ => self.opaque("an EXPLAIN option of an unknown kind"),
             }
         }
+        let first = self.sources.len();
         match query {
             Some(query) => self.wrapped(query),
             None => self.opaque("EXPLAIN of nothing"),
+        }
+        if options
+            .iter()
+            .filter_map(option)
+            .any(|(name, _)| name.eq_ignore_ascii_case("verbose"))
+        {
+            self.binds_sources(first, "EXPLAIN VERBOSE shows what the values are made of");
         }
         self.class = Class::Explain;
     }
@@ -206,12 +225,15 @@ impl Walk<'_> {
     pub(super) fn declare(&mut self, declare: &nodes::DeclareCursorStmt) {
         let nodes::DeclareCursorStmt {
             portalname,
-            options: _,
+            options,
             query,
         } = declare;
         match query {
             Some(query) => self.wrapped(query),
             None => self.opaque("DECLARE of nothing"),
+        }
+        if options & HOLD != 0 && self.effect == Effect::Change {
+            self.uncounted = Some(Uncounted::Hold);
         }
         self.class = Class::Cursor;
         self.names = Names::Declare(portalname.clone());
@@ -281,10 +303,16 @@ impl Walk<'_> {
             kind,
             relation,
             name: _,
-            params: _,
+            params,
         } = reindex;
         self.class = Class::Maintain;
         self.changes();
+        if params
+            .iter()
+            .any(|node| option(node).is_none_or(|(name, _)| name == "tablespace"))
+        {
+            self.opaque("REINDEX into a tablespace");
+        }
         match ReindexObjectType::try_from(*kind) {
             Ok(ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable) => {
                 self.touch_target(Class::Maintain, relation.as_ref(), false);

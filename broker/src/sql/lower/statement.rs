@@ -1,8 +1,8 @@
 //! One statement, by its kind.
 
 use super::Walk;
-use crate::sql::Class;
 use crate::sql::grammar::{self, Fate, NodeEnum, nodes};
+use crate::sql::{Block, Class};
 
 impl Walk<'_> {
     /// Lowers a whole statement. What is not named here is opaque.
@@ -11,6 +11,7 @@ impl Walk<'_> {
             self.opaque("an empty statement");
             return;
         };
+        self.replaceable = is_replaceable(statement);
         match statement {
             NodeEnum::SelectStmt(select) => {
                 self.select(select);
@@ -75,6 +76,7 @@ impl Walk<'_> {
                 deferred: _,
             }) => {
                 self.class = Class::Transaction;
+                self.block = Block::Settles;
             }
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::DiscardStmt(discard) => self.discard(*discard),
@@ -138,4 +140,21 @@ fn class_of(statement: &NodeEnum) -> Class {
             }
         }
     }
+}
+
+/// Statements that read rows once, now: what is defined over a relation would read it for everybody, later.
+fn is_replaceable(statement: &NodeEnum) -> bool {
+    matches!(
+        statement,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::CopyStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::ExplainStmt(_)
+            | NodeEnum::PrepareStmt(_)
+            | NodeEnum::DeclareCursorStmt(_)
+    )
 }

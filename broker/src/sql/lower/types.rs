@@ -367,7 +367,8 @@ impl Walk<'_> {
                 Some(range),
                 _,
             ) => {
-                self.touch_target(Class::Alter, Some(range), *missing_ok);
+                let moved = self.touch_target(Class::Alter, Some(range), *missing_ok);
+                self.renames(moved);
                 Some((Kind::Relation, range.relname.clone()))
             }
             (_, None, Some(object)) if kind_of(kind).is_some() => {

@@ -1,0 +1,404 @@
+//! Masks: what stands for the rows of a relation of which the scope masks columns, and what no such statement may do.
+//!
+//! The rows are replaced in FROM, below everything else of the statement: nothing above ever sees a raw value. Wherever
+//! nothing can be replaced, a masked column may not be read at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Denial;
+use super::judge::covers_column;
+use super::reason::{self, relation, verb};
+use crate::mask::Mask;
+use crate::policy::{MaskRule, Origin, RelationPattern, Scope};
+use crate::sql::quote::{identifier, qualified};
+use crate::sql::source::Form;
+use crate::sql::splice::{Replacement, SpliceFault};
+use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, Touch};
+
+/// The name that a relation goes by inside of what stands for it.
+const INNER: &str = "hoop";
+
+/// What the planner remembers of values, raw ones too.
+const STATISTICS: &[&str] = &[
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    "pg_stats",
+    "pg_stats_ext",
+    "pg_stats_ext_exprs",
+];
+
+/// The masks of a scope on the relations of a schema.
+#[derive(Debug)]
+pub(super) struct Masked<'a> {
+    scope: &'a Scope,
+    snapshot: &'a Snapshot,
+    /// By relation, the mask of each column. Masks of what a relation inherits from or hands on hold for it too.
+    columns: BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, &'a MaskRule>>,
+    /// Relations of which a mask names a column that does not exist.
+    broken: BTreeMap<(&'a str, &'a str), &'a MaskRule>,
+    /// Masks that name a relation that does not exist.
+    lost: Vec<&'a MaskRule>,
+}
+
+/// What is allowed with masks: nothing to replace, or what.
+pub(super) type Replaced = (Vec<Replacement>, BTreeSet<String>);
+
+impl<'a> Masked<'a> {
+    pub(super) fn new(scope: &'a Scope, snapshot: &'a Snapshot) -> Self {
+        let mut masked = Self {
+            scope,
+            snapshot,
+            columns: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            lost: Vec::new(),
+        };
+        for rule in &scope.masks {
+            let Some(own) = snapshot.relation(&rule.schema, &rule.table) else {
+                masked.lost.push(rule);
+                continue;
+            };
+            if !own.columns.contains(&rule.column) {
+                for kin in family(own, snapshot) {
+                    masked.broken.insert(place(kin), rule);
+                }
+            }
+            let by_column = masked.columns.entry(place(own)).or_default();
+            by_column.insert(&rule.column, rule);
+        }
+        // A relation's own masks come first: those of its family only fill what is left.
+        for rule in &scope.masks {
+            let Some(own) = snapshot.relation(&rule.schema, &rule.table) else {
+                continue;
+            };
+            for kin in family(own, snapshot) {
+                if kin.columns.contains(&rule.column) {
+                    let by_column = masked.columns.entry(place(kin)).or_default();
+                    by_column.entry(&rule.column).or_insert(rule);
+                }
+            }
+        }
+        masked
+    }
+
+    /// The masks of a relation.
+    fn of(&self, schema: &str, name: &str) -> Option<&BTreeMap<&'a str, &'a MaskRule>> {
+        self.columns.get(&place(self.snapshot.relation(schema, name)?))
+    }
+
+    /// The first mask among what is read.
+    fn read(&self, schema: &str, name: &str, columns: &Columns) -> Option<&'a MaskRule> {
+        let masks = self.of(schema, name)?;
+        match columns {
+            Columns::Whole => masks.values().next().copied(),
+            Columns::Named(named) => named.iter().find_map(|column| masks.get(column.as_str()).copied()),
+        }
+    }
+
+    /// A touch as the columns it stands for: what takes the place of a relation has exactly its columns.
+    pub(super) fn columns_of(&self, touch: &Touch, statement: &Statement) -> Option<Touch> {
+        let reads = matches!(touch.class, Class::Select | Class::CopyOut) && touch.columns == Columns::Whole;
+        let same = |other: &Touch| other.schema == touch.schema && other.name == touch.name;
+        let directly = statement
+            .direct
+            .iter()
+            .any(|direct| same(direct) && direct.columns == Columns::Whole);
+        self.of(&touch.schema, &touch.name).filter(|_| reads && !directly)?;
+        let relation = self.snapshot.relation(&touch.schema, &touch.name)?;
+        let mut columns = Columns::none();
+        columns.add(&relation.columns.iter().map(String::as_str).collect::<Vec<_>>());
+        Some(Touch {
+            columns,
+            ..touch.clone()
+        })
+    }
+
+    /// What stands for what, or why the statement is refused. The rest of the statement has been judged.
+    pub(super) fn judge(&self, statement: &Statement) -> Result<Replaced, Box<Denial>> {
+        for touch in &statement.touches {
+            self.around(touch)?;
+        }
+        self.behind_views(statement)?;
+        for (schema, name) in &statement.renames {
+            if let Some(rule) = self.of(schema, name).and_then(|masks| masks.values().next()) {
+                let asked = format!("{} {}", verb(statement.class), reason::name(schema, name));
+                let detail = "a mask goes by the names of the table and of the column: another name would take it off";
+                let hint = "rename it under a scope that does not mask it, together with the mask in the policy";
+                return Err(self.deny(&rule.origin, &asked, detail.to_owned(), hint));
+            }
+        }
+        for read in &statement.direct {
+            if let Some(rule) = self.read(&read.schema, &read.name, &read.columns) {
+                let asked = format!("{} {} ({})", verb(statement.class), relation(read), rule.column);
+                let detail = format!(
+                    "{}.{} is masked, and here its raw value would be read: masked values exist only in FROM",
+                    relation(read),
+                    rule.column
+                );
+                let hint = "read the table in FROM (a join, a sub-query), and name columns that are not masked in WHERE, SET, RETURNING and ON CONFLICT of what is changed";
+                return Err(self.deny(&rule.origin, &asked, detail, hint));
+            }
+        }
+        let (mut replacements, mut shown) = (Vec::new(), BTreeSet::new());
+        for source in &statement.sources {
+            let Some(masks) = self.of(&source.schema, &source.name) else {
+                continue;
+            };
+            replacements.push(self.stand_in(source, masks, statement)?);
+            let read = |column: &&&str| match &source.columns {
+                Columns::Whole => true,
+                Columns::Named(named) => named.iter().any(|name| name == **column),
+            };
+            let named = masks.keys().filter(read);
+            shown.extend(named.map(|column| format!("{}.{}.{column}", source.schema, source.name)));
+        }
+        Ok((replacements, shown))
+    }
+
+    /// What no statement of a scope with masks may touch.
+    fn around(&self, touch: &Touch) -> Result<(), Box<Denial>> {
+        let Some(first) = self.scope.masks.first() else {
+            return Ok(());
+        };
+        let asked = format!("{} {}", verb(touch.class), relation(touch));
+        if touch.schema == "pg_catalog" && STATISTICS.contains(&touch.name.as_str()) {
+            let detail = "the planner's statistics hold raw values of masked columns".to_owned();
+            return Err(self.deny(&first.origin, &asked, detail, "leave them out"));
+        }
+        let code = matches!(
+            touch.kind,
+            Kind::Function | Kind::DefinerFunction | Kind::Trigger | Kind::Policy | Kind::Operator | Kind::Cast
+        );
+        if code && matches!(touch.class, Class::Create | Class::Alter) {
+            let detail = "code that the job writes itself could read raw values of masked columns".to_owned();
+            let hint = "define it under a scope that masks nothing";
+            return Err(self.deny(&first.origin, &asked, detail, hint));
+        }
+        if let Some(rule) = self.broken.get(&(touch.schema.as_str(), touch.name.as_str())) {
+            let detail = format!(
+                "the policy masks {}.{}.{}, and there is no such column: nobody knows which one is meant",
+                rule.schema, rule.table, rule.column
+            );
+            return Err(self.deny(&rule.origin, &asked, detail, "correct the column's name in `mask`"));
+        }
+        if let Some(rule) = self.meant(touch) {
+            let detail = format!(
+                "the policy masks {}.{}.{}, and there is no such table: it may be this one, under another name",
+                rule.schema, rule.table, rule.column
+            );
+            let hint = "correct the table's name in `mask`, or name this table in `can` without a glob";
+            return Err(self.deny(&rule.origin, &asked, detail, hint));
+        }
+        Ok(())
+    }
+
+    /// A mask that may be meant for what is touched, though it names a table that does not exist: a rule covers this one
+    /// only by a glob, and it has a column of that name.
+    fn meant(&self, touch: &Touch) -> Option<&'a MaskRule> {
+        let relation = self.snapshot.relation(&touch.schema, &touch.name)?;
+        let reads = matches!(
+            touch.class,
+            Class::Select | Class::CopyOut | Class::Update | Class::Delete | Class::Merge
+        );
+        let system = matches!(touch.schema.as_str(), "pg_catalog" | "information_schema" | "pg_temp");
+        let literal = |table: &RelationPattern| table.pattern.is_literal() && table.covers(&touch.schema, &touch.name);
+        let named = || self.scope.can.iter().any(|rule| rule.tables.iter().any(literal));
+        let has = |rule: &&&MaskRule| relation.columns.contains(&rule.column);
+        let meant = self.lost.iter().find(has).copied();
+        meant.filter(|_| reads && !system && !named())
+    }
+
+    /// A view reads what it reads raw.
+    fn behind_views(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+        for implied in &statement.implied {
+            let Reached::Touch(touch) = &implied.reached else {
+                continue;
+            };
+            let Some(rule) = self.read(&touch.schema, &touch.name, &touch.columns).or_else(|| {
+                let key = (touch.schema.as_str(), touch.name.as_str());
+                self.broken.get(&key).copied()
+            }) else {
+                continue;
+            };
+            let view = implied
+                .views
+                .first()
+                .map_or_else(String::new, |(schema, name)| reason::name(schema, name));
+            let asked = format!("{} {view}", verb(implied.class));
+            let detail = format!(
+                "{view} reads {}.{}, which is masked, as it is",
+                relation(touch),
+                rule.column
+            );
+            let hint = format!("read {} itself: its columns are masked then", relation(touch));
+            return Err(self.deny(&rule.origin, &asked, detail, &hint));
+        }
+        Ok(())
+    }
+
+    fn stand_in(
+        &self,
+        source: &Source,
+        masks: &BTreeMap<&'a str, &'a MaskRule>,
+        statement: &Statement,
+    ) -> Result<Replacement, Box<Denial>> {
+        let line = masks.values().next().map_or(&self.scope.origin, |rule| &rule.origin);
+        let shown = reason::name(&source.schema, &source.name);
+        let asked = format!("{} {shown}", verb(statement.class));
+        if let Some(why) = &source.bound {
+            let detail = format!("columns of {shown} are masked, and {why}");
+            let hint = "leave that out, or use a scope that does not mask the table";
+            return Err(self.deny(line, &asked, detail, hint));
+        }
+        let relation = self.snapshot.relation(&source.schema, &source.name);
+        let Some(relation) = relation.filter(|relation| relation.facts.len() == relation.columns.len()) else {
+            let detail = format!("the types of {shown} are not known");
+            return Err(self.deny(line, &asked, detail, "try again"));
+        };
+        let query = self.query(source, relation, masks).map_err(|(rule, why)| {
+            let place = rule.map_or(line, |rule| &rule.origin);
+            self.deny(place, &asked, why, "choose another mask in the policy")
+        })?;
+        let mut source = source.clone();
+        let start = statement.span.start;
+        source.at = source.at.saturating_sub(start);
+        for place in &mut source.qualified {
+            *place = place.saturating_sub(start);
+        }
+        let mut grouped = Vec::new();
+        if let Some(grouping) = &mut source.grouping {
+            grouping.at = grouping.at.saturating_sub(start);
+            let read = |column: &String| match &source.columns {
+                Columns::Whole => true,
+                Columns::Named(named) => named.contains(column),
+            };
+            let others = grouping.columns.iter().filter(|(column, _)| read(column));
+            grouped = others.map(|(_, seen)| seen.clone()).collect();
+        }
+        Ok(Replacement { source, query, grouped })
+    }
+
+    /// The rows that the scope may see: every column in its place; what is out of reach is NULL.
+    fn query(
+        &self,
+        source: &Source,
+        relation: &Relation,
+        masks: &BTreeMap<&'a str, &'a MaskRule>,
+    ) -> Result<String, (Option<&'a MaskRule>, String)> {
+        let class = match source.form {
+            Form::From => Class::Select,
+            Form::Copy(_) => Class::CopyOut,
+        };
+        let covered = |column: &str| covers_column(class, relation, column, self.scope);
+        let plain = |column: &str| covered(column) && !masks.contains_key(column);
+        let inner = |column: &str| format!("{INNER}.{}", identifier(column));
+        let key: Vec<String> = relation
+            .key
+            .iter()
+            .filter(|column| plain(column))
+            .map(|column| inner(column))
+            .collect();
+        // A part of the key chooses less well, and never by what is masked.
+        let key = if key.len() == relation.key.len() {
+            key
+        } else {
+            Vec::new()
+        };
+        let column = |name: &str, fact: &crate::sql::snapshot::ColumnFact| {
+            let raw = inner(name);
+            let value = match masks.get(name) {
+                _ if !covered(name) => Mask::Nullify
+                    .expression(&raw, &fact.of, &key)
+                    .map_err(|unfit| (None, unfit)),
+                Some(rule) => rule
+                    .mask
+                    .expression(&raw, &fact.of, &key)
+                    .map_err(|unfit| (Some(*rule), unfit)),
+                None => Ok(raw.clone()),
+            };
+            let value = value.map_err(|(rule, unfit)| (rule, unfit.to_string()))?;
+            Ok(format!("{value} AS {}", identifier(name)))
+        };
+        let mut list = Vec::new();
+        let named: Vec<&str> = match &source.form {
+            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
+            _ => relation.columns.iter().map(String::as_str).collect(),
+        };
+        for name in named {
+            let known = relation.columns.iter().zip(&relation.facts);
+            for (name, fact) in known.filter(|(known, _)| *known == name) {
+                // COPY of a table leaves out what is computed, unless it is named.
+                let left_out = fact.generated && matches!(&source.form, Form::Copy(named) if named.is_empty());
+                if !left_out {
+                    list.push(column(name, fact)?);
+                }
+            }
+        }
+        let only = if source.only { "ONLY " } else { "" };
+        Ok(format!(
+            "SELECT {} FROM {only}{} AS {INNER}",
+            list.join(", "),
+            qualified(&relation.schema, &relation.name)
+        ))
+    }
+
+    fn deny(&self, origin: &Origin, asked: &str, detail: String, hint: &str) -> Box<Denial> {
+        reason::deny("masked", origin.clone(), self.scope, asked, detail, hint)
+    }
+}
+
+/// The refusal of a statement in which nothing could be put in place of a relation.
+pub(super) fn not_spliced(statement: &Statement, fault: &SpliceFault, scope: &Scope) -> Box<Denial> {
+    let origin = scope.masks.first().map_or(&scope.origin, |rule| &rule.origin);
+    let asked = format!("{} of a masked table", verb(statement.class));
+    let hint = "write the table's name plainly, and columns without its schema";
+    reason::deny("masked", origin.clone(), scope, &asked, fault.to_string(), hint)
+}
+
+/// The columns, by OID of the relation and number of the column, of which no raw value may come back.
+pub fn raw_columns(scope: &Scope, snapshot: &Snapshot) -> BTreeSet<(u32, i16)> {
+    let masked = Masked::new(scope, snapshot);
+    let mut raw = BTreeSet::new();
+    for ((schema, name), masks) in &masked.columns {
+        let Some(relation) = snapshot.relation(schema, name) else {
+            continue;
+        };
+        let facts = relation.columns.iter().zip(&relation.facts);
+        for (_, fact) in facts.filter(|(column, _)| masks.contains_key(column.as_str())) {
+            raw.insert((relation.oid, fact.number));
+        }
+    }
+    raw
+}
+
+fn place(relation: &Relation) -> (&str, &str) {
+    (&relation.schema, &relation.name)
+}
+
+/// The relation, what it inherits from, and what inherits from it.
+fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
+    let mut family = vec![own];
+    let mut at = 0;
+    while let Some(child) = family.get(at).copied() {
+        at += 1;
+        for (schema, name) in &child.parents {
+            let parent = snapshot.relation(schema, name);
+            family.extend(parent.filter(|parent| !family.iter().any(|known| known.oid == parent.oid)));
+        }
+    }
+    let mut below = vec![own];
+    let mut at = 0;
+    while let Some(parent) = below.get(at).copied() {
+        at += 1;
+        for child in snapshot.relations.values().flat_map(BTreeMap::values) {
+            let inherits = child
+                .parents
+                .iter()
+                .any(|(schema, name)| *schema == parent.schema && *name == parent.name);
+            if inherits && !below.iter().any(|known| known.oid == child.oid) {
+                below.push(child);
+            }
+        }
+    }
+    family.extend(below.into_iter().skip(1));
+    family
+}

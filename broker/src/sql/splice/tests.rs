@@ -1,0 +1,150 @@
+//! Every place a relation can stand in, with what shall come out.
+
+use super::*;
+use crate::sql::{read, sample};
+
+fn rewritten(text: &str) -> Result<String, String> {
+    let mut snapshot = sample::fixture();
+    for relations in snapshot.relations.values_mut() {
+        for relation in relations.values_mut().filter(|relation| relation.name == "customers") {
+            relation.key = vec!["id".to_owned()];
+        }
+    }
+    let statements = read(text, &snapshot).unwrap();
+    let [statement] = statements.as_slice() else {
+        panic!("{text}")
+    };
+    assert_eq!(statement.opaque, Vec::<String>::new(), "{text}");
+    let replacements: Vec<Replacement> = statement
+        .sources
+        .iter()
+        .filter(|source| source.name == "customers")
+        .map(|source| Replacement {
+            grouped: match (&source.grouping, &source.columns) {
+                (Some(_), crate::sql::Columns::Named(read)) => {
+                    read.iter().filter(|column| *column != "id").cloned().collect()
+                }
+                _ => Vec::new(),
+            },
+            source: source.clone(),
+            query: "SELECT 1".to_owned(),
+        })
+        .collect();
+    assert!(!replacements.is_empty(), "{text}");
+    splice(text, &replacements).map_err(|fault| fault.to_string())
+}
+
+/// Texts, and what becomes of them.
+const PLACES: &[(&str, &str)] = &[
+    ("SELECT id FROM customers", "SELECT id FROM (SELECT 1) AS \"customers\""),
+    ("SELECT c.id FROM customers c", "SELECT c.id FROM (SELECT 1) c"),
+    (
+        "SELECT c.a FROM public.customers AS c (a, b)",
+        "SELECT c.a FROM (SELECT 1) AS c (a, b)",
+    ),
+    ("SELECT c.id FROM customers * c", "SELECT c.id FROM (SELECT 1) c"),
+    (
+        "SELECT c.id FROM customers/**/*/**/AS c",
+        "SELECT c.id FROM (SELECT 1)/**/AS c",
+    ),
+    (
+        "SELECT id FROM ONLY customers",
+        "SELECT id FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "SELECT id FROM ONLY (customers) WHERE id = 1",
+        "SELECT id FROM (SELECT 1) AS \"customers\" WHERE id = 1",
+    ),
+    ("TABLE customers", "SELECT * FROM (SELECT 1) AS \"customers\""),
+    ("TABLE ONLY customers", "SELECT * FROM (SELECT 1) AS \"customers\""),
+    (
+        "SELECT public.customers.id FROM public.customers",
+        "SELECT customers.id FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "SELECT \"public\" . customers . id, public.customers.* FROM public.customers",
+        "SELECT customers . id, customers.* FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "SELECT o.id FROM orders o JOIN \"customers\" ON customers.id = o.customer_id",
+        "SELECT o.id FROM orders o JOIN (SELECT 1) AS \"customers\" ON customers.id = o.customer_id",
+    ),
+    (
+        "SELECT a.id FROM customers a, public.customers b WHERE a.id = b.id",
+        "SELECT a.id FROM (SELECT 1) a, (SELECT 1) b WHERE a.id = b.id",
+    ),
+    (
+        "WITH c AS (SELECT id FROM customers) SELECT id FROM c",
+        "WITH c AS (SELECT id FROM (SELECT 1) AS \"customers\") SELECT id FROM c",
+    ),
+    (
+        "SELECT (SELECT max(id) FROM customers) FROM orders",
+        "SELECT (SELECT max(id) FROM (SELECT 1) AS \"customers\") FROM orders",
+    ),
+    (
+        "UPDATE orders SET note = c.name FROM customers c WHERE c.id = customer_id",
+        "UPDATE orders SET note = c.name FROM (SELECT 1) c WHERE c.id = customer_id",
+    ),
+    (
+        "DELETE FROM orders USING customers c WHERE c.id = customer_id",
+        "DELETE FROM orders USING (SELECT 1) c WHERE c.id = customer_id",
+    ),
+    (
+        "INSERT INTO scratch TABLE customers",
+        "INSERT INTO scratch SELECT * FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "COPY (SELECT id FROM customers) TO STDOUT",
+        "COPY (SELECT id FROM (SELECT 1) AS \"customers\") TO STDOUT",
+    ),
+    ("COPY customers TO STDOUT", "COPY (SELECT 1) TO STDOUT"),
+    (
+        "COPY public.customers (id, \"name\") TO STDOUT WITH (FORMAT csv)",
+        "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)",
+    ),
+    (
+        "DECLARE k CURSOR FOR SELECT id FROM customers",
+        "DECLARE k CURSOR FOR SELECT id FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "PREPARE p(int) AS SELECT id FROM customers WHERE id = $1",
+        "PREPARE p(int) AS SELECT id FROM (SELECT 1) AS \"customers\" WHERE id = $1",
+    ),
+    (
+        "EXPLAIN SELECT id FROM customers",
+        "EXPLAIN SELECT id FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
+        "SELECT c.id, c.name, count(*) FROM customers c GROUP BY c.id",
+        "SELECT c.id, c.name, count(*) FROM (SELECT 1) c GROUP BY \"c\".\"name\", c.id",
+    ),
+    (
+        "SELECT name FROM customers GROUP BY id",
+        "SELECT name FROM (SELECT 1) AS \"customers\" GROUP BY \"customers\".\"name\", id",
+    ),
+    (
+        "SELECT id FROM customers -- ü\n WHERE name = 'customers'",
+        "SELECT id FROM (SELECT 1) AS \"customers\" -- ü\n WHERE name = 'customers'",
+    ),
+    (
+        "MERGE INTO orders o USING customers c ON c.id = o.customer_id WHEN MATCHED THEN DO NOTHING",
+        "MERGE INTO orders o USING (SELECT 1) c ON c.id = o.customer_id WHEN MATCHED THEN DO NOTHING",
+    ),
+];
+
+#[test]
+fn every_place_in_from() {
+    for (text, expected) in PLACES {
+        assert_eq!(rewritten(text).as_deref(), Ok(*expected), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_edited_is_refused() {
+    for text in [
+        "SELECT id FROM U&\"custome\\0072s\"",
+        "SELECT name FROM customers GROUP BY (id)",
+    ] {
+        assert!(rewritten(text).is_err(), "{text}: {:?}", rewritten(text));
+    }
+}

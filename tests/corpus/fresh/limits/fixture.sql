@@ -1,0 +1,24 @@
+-- Ten rows where three may be read and two be changed; public.few holds two, so that only no-where speaks.
+CREATE TABLE many(id int PRIMARY KEY, n int, note text);
+INSERT INTO many SELECT i, 0, 'row-' || lpad(i::text, 2, '0') FROM generate_series(1, 10) i;
+CREATE TABLE few(id int PRIMARY KEY, n int);
+INSERT INTO few VALUES (1, 0), (2, 0);
+CREATE TABLE parents(id int PRIMARY KEY);
+INSERT INTO parents VALUES (1), (2);
+CREATE TABLE kids(id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE ON UPDATE CASCADE);
+INSERT INTO kids SELECT i, 1 FROM generate_series(1, 10) i;
+CREATE TABLE parted(id int, n int) PARTITION BY LIST (n);
+CREATE TABLE parted_0 PARTITION OF parted FOR VALUES IN (0);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+INSERT INTO parted SELECT i, 0 FROM generate_series(1, 10) i;
+CREATE VIEW v_many AS SELECT id, n FROM many WHERE id > 2;
+CREATE TABLE copies(id int, n int);
+CREATE TABLE fired(id int, n int);
+INSERT INTO fired VALUES (1, 0);
+CREATE FUNCTION multiply() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO copies SELECT i, 1 FROM generate_series(1, 10) i; RETURN NEW; END$$;
+CREATE TRIGGER multiply BEFORE UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION multiply();
+CREATE TABLE vain(id int, n int);
+INSERT INTO vain VALUES (1, 0);
+CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE many SET n = 1; BEGIN UPDATE many SET n = 2; RAISE EXCEPTION 'x'; EXCEPTION WHEN OTHERS THEN NULL; END; RETURN NEW; END$$;
+CREATE TRIGGER put_back AFTER UPDATE ON vain FOR EACH STATEMENT EXECUTE FUNCTION put_back();
+ANALYZE;
