@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hoop::demo::cluster::SUPERUSER;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::print::{Left, Print};
 use crate::house::{House, LOGIN};
@@ -184,20 +185,23 @@ impl Site {
 
 /// Drops `name`, where it is there, and copies `template` to it.
 pub async fn remake(admin: &Client, name: &str, template: &str) -> Result<()> {
-    admin
-        .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        .await?;
+    // On a busy machine a session that was ended may take longer to go than DROP waits.
+    insist(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
     copy(admin, name, template).await
 }
 
 /// Copies `template` to the new database `name`.
 pub async fn copy(admin: &Client, name: &str, template: &str) -> Result<()> {
-    let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
-    let mut tries = 0;
     // Somebody else may be copying the template at this moment.
-    while let Err(error) = admin.batch_execute(&create).await {
+    insist(admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await
+}
+
+async fn insist(admin: &Client, sql: &str) -> Result<()> {
+    let mut tries = 0;
+    while let Err(error) = admin.batch_execute(sql).await {
+        let busy = error.code() == Some(&SqlState::OBJECT_IN_USE);
         tries += 1;
-        anyhow::ensure!(tries < 100, "{error}");
+        anyhow::ensure!(busy && tries < 100, "{sql}: {error}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
