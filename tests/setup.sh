@@ -24,6 +24,9 @@ if [ "$what" != demo ]; then
   python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
 [ "$what" = bench ] && ! have pgbouncer && packages+=(pgbouncer)
+if [ "$what" = test ]; then
+  ruby -e 'require "active_record"; require "pg"' >/dev/null 2>&1 || packages+=(ruby-activerecord ruby-pg)
+fi
 node_major() { node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
 [ "$(node_major || true)" ] || { have npm || packages+=(nodejs npm); }
 
@@ -37,8 +40,9 @@ if [ ${#packages[@]} -gt 0 ]; then
     }
   else
     say "missing here (Debian names): ${packages[*]}"
-    say "Fedora: dnf install gcc clang-devel postgresql-server nodejs python3 pgbouncer"
-    say "macOS:  brew install llvm postgresql node python pgbouncer"
+    say "Fedora: dnf install gcc clang-devel postgresql-server nodejs python3 pgbouncer ruby"
+    say "macOS:  brew install llvm postgresql node python pgbouncer ruby"
+    say "and:    gem install activerecord pg"
     exit 1
   fi
 fi
@@ -64,6 +68,26 @@ if [ "$what" = test ] && [ ! -d .tools/npm/node_modules/node-pg-migrate ]; then
   say "installing the Node tools the tests drive into .tools"
   mkdir -p .tools/npm
   PATH="$PWD/.tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --prefix .tools/npm knex@3.3.0 node-pg-migrate@8.0.4 pg@8.23.1
+fi
+
+# dbt keeps its own environment: it pins what the other clients want newer. From 1.11 on it fetches a parser of its own.
+if [ "$what" = test ] && [ ! -x .tools/dbt/bin/dbt ]; then
+  say "installing dbt into .tools"
+  python3 -m venv .tools/dbt
+  .tools/dbt/bin/pip install -q --disable-pip-version-check 'dbt-core>=1.10,<1.11' 'dbt-postgres>=1.9,<2'
+fi
+
+npm_into() {
+  local folder=$1
+  shift
+  mkdir -p "$folder"
+  PATH="$PWD/.tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" "$@"
+}
+
+# Its engine as WebAssembly comes with the package; the native one is a download, which the scripts left out would do.
+if [ "$what" = test ] && [ ! -d .tools/prisma/node_modules/@prisma/adapter-pg ]; then
+  say "installing Prisma into .tools"
+  npm_into .tools/prisma prisma@6.19.3 @prisma/adapter-pg@6.19.3
 fi
 
 # Servers beside the installed one. The npm packages hold a server and its extensions, the wheel the client programs,

@@ -10,5 +10,6 @@ pub mod prove;
 pub mod raw;
 pub mod roles;
 pub mod source;
+pub mod tools;
 
 pub use house::{Grant, House, Plan};

@@ -28,6 +28,7 @@ const PROSE: &[&str] = &[
 
 /// Literals of the broker that look like codes and are none: YAML keys, statement classes, names of records, headers.
 const NO_CODES: &[&str] = &[
+    "25P01",
     "access-method",
     "advisory-lock",
     "always-mask",

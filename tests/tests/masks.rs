@@ -252,3 +252,8 @@ async fn prepared_once_and_run_after_the_schema_moved() -> Result<()> {
     assert!(seen.contains('E') && text.contains("already exists"), "{seen} {text}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_queries_never_bring_back_a_secret() -> Result<()> {
+    tests::prove::masks::masks(20_261_122, 600).await?.sound()
+}

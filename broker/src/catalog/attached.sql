@@ -34,8 +34,21 @@ attached AS (
           CASE WHEN t.tgtype OPERATOR(pg_catalog.&) 16::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0 THEN 'update' END,
           CASE WHEN t.tgtype OPERATOR(pg_catalog.&) 32::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0 THEN 'truncate' END], NULL),
         'columns', COALESCE((
-          SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.pg_attribute a
-          WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.=) ANY (t.tgattr::pg_catalog.int2[])), '[]'::pg_catalog.json),
+          SELECT CASE
+            WHEN pg_catalog.bool_or(a.attgenerated OPERATOR(pg_catalog.<>) '') AND (
+              pg_catalog.bool_or(a.attgenerated OPERATOR(pg_catalog.<>) '' AND s.base IS NULL) OR EXISTS (
+                SELECT 1 FROM pg_catalog.pg_trigger b
+                WHERE b.tgrelid OPERATOR(pg_catalog.=) c.oid AND b.tgtype OPERATOR(pg_catalog.&) 19::pg_catalog.int2 OPERATOR(pg_catalog.=) 19)) THEN NULL
+            ELSE pg_catalog.jsonb_agg(DISTINCT COALESCE(s.base, a.attname)) END
+          FROM pg_catalog.pg_attribute a
+          LEFT JOIN pg_catalog.pg_attrdef e ON a.attgenerated OPERATOR(pg_catalog.<>) '' AND e.adrelid OPERATOR(pg_catalog.=) c.oid AND e.adnum OPERATOR(pg_catalog.=) a.attnum
+          LEFT JOIN LATERAL (
+            SELECT o.attname AS base FROM pg_catalog.pg_depend d
+            JOIN pg_catalog.pg_attribute o ON o.attrelid OPERATOR(pg_catalog.=) c.oid AND o.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+            WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) e.oid
+              AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) c.oid
+              AND d.refobjsubid OPERATOR(pg_catalog.<>) a.attnum) s ON true
+          WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.=) ANY (t.tgattr::pg_catalog.int2[])), '[]'::pg_catalog.jsonb),
         'when', (
           SELECT pg_catalog.json_build_object('column', a.attname, 'text', pg_catalog.replace(m.parts[2], '''''', ''''), 'has_default', a.atthasdef)
           FROM (
@@ -50,7 +63,7 @@ attached AS (
       JOIN pg_catalog.pg_namespace fn ON fn.oid OPERATOR(pg_catalog.=) f.pronamespace
       WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal AND t.tgenabled OPERATOR(pg_catalog.<>) 'D' AND f.prosecdef), '[]'::pg_catalog.json),
     'calls', COALESCE((
-      SELECT pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_object('schema', fn.nspname, 'name', f.proname, 'column', u.col))::pg_catalog.json
+      SELECT pg_catalog.jsonb_agg(DISTINCT pg_catalog.jsonb_build_object('schema', f.nspname, 'name', f.proname, 'column', u.col))::pg_catalog.json
       FROM (
         SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid AS class, e.oid, CASE a.attgenerated WHEN '' THEN a.attname END AS col
         FROM pg_catalog.pg_attrdef e
@@ -61,13 +74,22 @@ attached AS (
         UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid, w.oid, NULL
         FROM pg_catalog.pg_rewrite w WHERE w.ev_class OPERATOR(pg_catalog.=) c.oid
         UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, x.indexrelid, NULL
-        FROM pg_catalog.pg_index x WHERE x.indrelid OPERATOR(pg_catalog.=) c.oid) u
+        FROM pg_catalog.pg_index x WHERE x.indrelid OPERATOR(pg_catalog.=) c.oid
+        UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, k.partrelid, NULL
+        FROM pg_catalog.pg_partitioned_table k
+        WHERE k.partexprs IS NOT NULL AND (k.partrelid OPERATOR(pg_catalog.=) c.oid OR c.relispartition AND k.partrelid OPERATOR(pg_catalog.=) ANY (
+          ARRAY(SELECT p.relid FROM pg_catalog.pg_partition_ancestors(c.oid) p)))) u
       JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) u.class AND d.objid OPERATOR(pg_catalog.=) u.oid
-        AND d.refclassid OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass]::pg_catalog.oid[])
-      LEFT JOIN pg_catalog.pg_operator o ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid OPERATOR(pg_catalog.=) d.refobjid
-      JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)
-      JOIN pg_catalog.pg_namespace fn ON fn.oid OPERATOR(pg_catalog.=) f.pronamespace
-      WHERE f.prosecdef), '[]'::pg_catalog.json),
+        AND (u.class OPERATOR(pg_catalog.<>) 'pg_catalog.pg_class'::pg_catalog.regclass OR d.objsubid OPERATOR(pg_catalog.=) 0)
+      JOIN runs r ON r.class OPERATOR(pg_catalog.=) d.refclassid AND r.oid OPERATOR(pg_catalog.=) d.refobjid
+      JOIN definer f ON f.oid OPERATOR(pg_catalog.=) r.func), '[]'::pg_catalog.json),
+    'values', COALESCE(v.document, '[]'::pg_catalog.jsonb),
+    'odd', COALESCE(odd.columns, '[]'::pg_catalog.json),
+    'keys', COALESCE((
+      SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum)
+      FROM pg_catalog.pg_partitioned_table k JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) k.partrelid
+      WHERE k.partrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+        AND (k.partexprs IS NOT NULL OR a.attnum OPERATOR(pg_catalog.=) ANY (k.partattrs::pg_catalog.int2[]))), '[]'::pg_catalog.json),
     'references', COALESCE((
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object('schema', pn.nspname, 'name', pc.relname,
         'columns', COALESCE((
@@ -101,6 +123,8 @@ attached AS (
           WHERE e.oid OPERATOR(pg_catalog.=) d.objid AND (e.adrelid OPERATOR(pg_catalog.=) c.oid OR own.objid IS NOT NULL)))), '[]'::pg_catalog.json)
   ) AS document
   FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+  LEFT JOIN valued v ON v.relation OPERATOR(pg_catalog.=) c.oid
+  LEFT JOIN odd ON odd.attrelid OPERATOR(pg_catalog.=) c.oid
   WHERE c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
     AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f', 'S']::pg_catalog."char"[])
 )

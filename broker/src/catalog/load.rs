@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
-use crate::sql::snapshot::{Attached, ColumnFact};
+use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
 use crate::sql::{Relation, RelationKind, Snapshot};
 
 /// Which schemas a query reads.
@@ -23,16 +23,20 @@ pub enum Part {
 pub fn query(part: Part) -> &'static str {
     match part {
         Part::System => concat!(
-            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
+            include_str!("types.sql"),
+            include_str!("overloads.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
         Part::User => concat!(
-            "WITH n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
+            "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
             "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
             "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
+            include_str!("types.sql"),
+            include_str!("overloads.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -43,11 +47,18 @@ pub fn query(part: Part) -> &'static str {
 struct Document {
     server_version: u32,
     user: String,
+    /// Documents of older versions lack it: then no relation is named with its database.
+    #[serde(default)]
+    database: String,
     search_path: Vec<String>,
     relations: Vec<Row>,
     functions: Vec<(String, String)>,
     types: Vec<(String, String)>,
     operators: Vec<(String, String)>,
+    #[serde(default)]
+    carriers: Carriers,
+    #[serde(default)]
+    overloads: Overloads,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +114,10 @@ pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
         ..Snapshot::default()
     };
     merge(&mut snapshot, parse(text)?, text);
+    if !base.user.is_empty() {
+        // Whom a session is does not change, whoever reads.
+        snapshot.user.clone_from(&base.user);
+    }
     Ok(snapshot)
 }
 
@@ -137,6 +152,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
         .fold(0, |version, &byte| (version << 8) | u64::from(byte));
     snapshot.server_version = document.server_version;
     snapshot.user = document.user;
+    snapshot.database = document.database;
     snapshot.search_path = document.search_path.into_iter().map(plain).collect();
     for row in document.relations {
         let Some(kind) = kind(&row.kind) else { continue };
@@ -170,6 +186,11 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                 attached: row.attached.map(known).unwrap_or_default(),
             },
         );
+    }
+    snapshot.carriers = document.carriers;
+    snapshot.overloads = document.overloads;
+    for carrier in snapshot.carriers.all() {
+        carrier.schema = plain(std::mem::take(&mut carrier.schema));
     }
     for (names, list) in [
         (&mut snapshot.functions, document.functions),

@@ -1,6 +1,7 @@
 SELECT pg_catalog.json_build_object(
   'server_version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
   'user', CURRENT_USER,
+  'database', pg_catalog.current_database(),
   'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
   'relations', COALESCE((
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
@@ -61,5 +62,7 @@ SELECT pg_catalog.json_build_object(
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(o.oprname, o.nspname) ORDER BY o.oprname, o.nspname)
     FROM (SELECT DISTINCT p.oprname, n.nspname FROM pg_catalog.pg_operator p JOIN n ON n.oid OPERATOR(pg_catalog.=) p.oprnamespace
           WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid
-            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')) o), '[]'::pg_catalog.json)
+            AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')) o), '[]'::pg_catalog.json),
+  'carriers', (SELECT document FROM carriers),
+  'overloads', (SELECT document FROM overloads)
 )::pg_catalog.text

@@ -12,7 +12,7 @@ use super::{Decision, Denial, Permit, limit};
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch, Unreadable,
+    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch, Unreadable,
     functions, settings,
 };
 
@@ -128,19 +128,33 @@ pub fn denied(code: &'static str, asked: &str, detail: &str, hint: &str, scope: 
     }
 }
 
-/// Judges the value of a parameter that names a setting to be read. No value is one that the server finds no setting by.
-pub fn readable(value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> {
+/// Judges the value of a parameter. NULL finds no setting to read, and as a search path means the usual one.
+pub fn bound(ask: Ask, value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> {
     let Some(value) = value else { return Ok(()) };
-    let name = std::str::from_utf8(value).unwrap_or_default().to_ascii_lowercase();
-    if settings::readable(&name) {
+    let value = std::str::from_utf8(value);
+    let (name, fits) = match ask {
+        Ask::Setting(_) => {
+            let fits = value.is_ok_and(|name| settings::readable(&name.to_ascii_lowercase()));
+            ("a setting that a parameter names", fits)
+        }
+        Ask::Path(_) => ("search_path", value.is_ok_and(|path| path_within(path, scope))),
+    };
+    if fits {
         return Ok(());
     }
     // A value never appears in a refusal.
     let setting = Setting {
-        name: "a setting that a parameter names".to_owned(),
+        name: name.to_owned(),
         value: None,
     };
-    Err(reason::setting(&setting, false, scope))
+    Err(reason::setting(&setting, matches!(ask, Ask::Path(_)), scope))
+}
+
+/// Judges functions that a parameter's declared type brings along.
+pub fn brought(functions: &[FunctionName], scope: &Scope) -> Result<(), Box<Denial>> {
+    functions
+        .iter()
+        .try_for_each(|function| callable(function, scope, &mut Vec::new()))
 }
 
 /// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.

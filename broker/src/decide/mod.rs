@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::policy::{Origin, Scope};
-use crate::sql::{Barrier, Block, Class, Effect, Names};
+use crate::sql::{Ask, Barrier, Block, Class, Effect, Names};
 
 /// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
 #[derive(Debug, Clone)]
@@ -68,8 +68,8 @@ pub struct Permit {
     pub(in crate::decide) block: Block,
     pub(in crate::decide) names: Names,
     pub(in crate::decide) foreign: bool,
-    /// Parameters whose values must name settings that may be read.
-    pub(in crate::decide) asks: Arc<[u16]>,
+    /// Parameters whose values are judged when they are bound.
+    pub(in crate::decide) asks: Arc<[Ask]>,
     /// The policy lines that allowed it, for the record.
     /// Shared: every execution of a prepared statement holds a permit.
     pub(in crate::decide) rules: Arc<[Origin]>,
@@ -127,8 +127,8 @@ impl Permit {
         self.foreign
     }
 
-    /// Parameters (`$1` is 1) whose values must name settings that may be read: see [`judge::readable`].
-    pub fn asks(&self) -> &[u16] {
+    /// Parameters whose values are judged when they are bound: see [`judge::bound`].
+    pub fn asks(&self) -> &[Ask] {
         &self.asks
     }
 
@@ -185,5 +185,15 @@ impl Denial {
     /// The message of the ErrorResponse: `denied by .hoop/db-access.yaml:22 (scope migrate): TRUNCATE app.orders`.
     pub fn message(&self) -> String {
         format!("denied by {} (scope {}): {}", self.origin, self.scope, self.asked)
+    }
+
+    /// Its SQLSTATE. A relation that is not there has PostgreSQL's own: migration tools look for their version table
+    /// and take that as the answer.
+    pub fn sqlstate(&self) -> &'static str {
+        if self.code == "unresolved" && self.detail.starts_with("relation ") {
+            "42P01"
+        } else {
+            "42501"
+        }
     }
 }

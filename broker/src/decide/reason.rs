@@ -18,11 +18,13 @@ pub(super) enum Gap {
 
 /// A statement holds parts that were not understood.
 pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
-    let unresolved = statement
-        .opaque
-        .iter()
-        .all(|reason| reason.ends_with("does not exist in the live schema"));
-    let reasons: Vec<&str> = statement.opaque.iter().take(3).map(String::as_str).collect();
+    let is_missing = |reason: &str| reason.ends_with("does not exist in the live schema");
+    // What stands in FROM without being there has no columns either.
+    let follows = |reason: &str| reason.ends_with("belongs to nothing in FROM");
+    let all = statement.opaque.iter().map(String::as_str);
+    let missing = all.clone().any(is_missing);
+    let unresolved = missing && all.clone().all(|reason| is_missing(reason) || follows(reason));
+    let reasons: Vec<&str> = all.filter(|reason| !missing || !follows(reason)).take(3).collect();
     let (code, hint) = if unresolved {
         (
             "unresolved",
@@ -253,7 +255,7 @@ fn not_safe(function: &FunctionName, name: &str) -> String {
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
     let limit = scope.limits.of_setting(&setting.name);
-    let known = crate::sql::settings::bound(&setting.name).is_some();
+    let known = setting.name == "search_path" || crate::sql::settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
         (false, _) => ("SHOW", format!("{name} is not among the settings that may be read")),
@@ -262,6 +264,10 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
     };
     let hint = match (setting.name.as_str(), limit) {
         ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
+        ("role" | "session_authorization", _) => {
+            "leave it out: a session stays the role it began as; as: in a rule names the owner that DDL runs as"
+                .to_owned()
+        }
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
         _ => "leave it out".to_owned(),
     };

@@ -249,7 +249,7 @@ fn nothing_is_left_to_the_search_path() {
 }
 
 #[test]
-fn a_fixed_value_is_of_the_type() {
+fn a_fixed_value_is_of_the_type_or_refused() {
     let good: BTreeMap<&str, &[&str]> = BTreeMap::from([
         (
             "text",
@@ -350,7 +350,7 @@ fn a_fixed_value_of_another_type_is_refused() {
 }
 
 #[test]
-fn a_fixed_value_of_an_enumeration_is_one_of_its_words() {
+fn a_fixed_label_is_one_of_the_enum() {
     let mood = ColumnType::new("app.mood", vec!["sad".to_owned(), "it's".to_owned()]);
     assert_eq!(
         fixed("it's").expression("c", &mood, &[]).unwrap(),

@@ -247,8 +247,13 @@ impl<C> Session<C> {
                 return Ok(None);
             }
         }
+        if let Err(refused) = self.declared(&parse) {
+            self.note_refused(&refused, parse.text);
+            self.refuse_parse(parse.name, refused.complaint);
+            return Ok(None);
+        }
         let number = self.log.statement(parse.text, first_permit(&judged));
-        let foreign = parse.user_types || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
+        let foreign = parse.has_user_types() || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
         let prepared = Rc::new(Prepared {
             text: parse.text.into(),
             number,
@@ -264,7 +269,7 @@ impl<C> Session<C> {
             Cow::Borrowed(_) => message,
             Cow::Owned(other) => {
                 let mut out = BytesMut::with_capacity(message.len() + other.len());
-                frontend::put_parse_of_types(&mut out, parse.name, &other, parse.types);
+                frontend::put_parse_of_types(&mut out, parse.name, &other, parse.declared);
                 out
             }
         };

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use super::client::Refused;
 use super::prepared::{Judged, JudgedStatement, Prepared, Reading};
 use super::{Session, refusal};
-use crate::decide::{Decision, Permit, limit};
+use crate::decide::{Decision, Permit, judge, limit};
+use crate::sql::snapshot::Overloads;
 use crate::sql::{Names, Unreadable};
+use crate::wire::frontend::Parse;
 
 impl<C> Session<C> {
     /// The judgement of a text and of what it runs by name. `None` when some of it must be read elsewhere, which then
@@ -79,6 +81,22 @@ impl<C> Session<C> {
             return Err(Refused::by(denial));
         }
         Ok(permit)
+    }
+
+    /// Refuses parameters that are declared to be of a type that brings functions along which no rule names, or that an
+    /// overload may be meant for: the text tells neither.
+    pub(super) fn declared(&self, parse: &Parse<'_>) -> Result<(), Box<Refused>> {
+        let (scope, snapshot) = (&self.grant.scope, self.view.snapshot());
+        let Overloads { shy, types, .. } = &snapshot.overloads;
+        for oid in parse.types() {
+            for carrier in snapshot.carriers.types.iter().filter(|carrier| carrier.oid == oid) {
+                judge::brought(&carrier.calls, scope).map_err(|denial| Refused::by(*denial))?;
+            }
+            if !types.is_empty() && !types.iter().any(|(known, _)| *known == oid) {
+                judge::brought(shy, scope).map_err(|denial| Refused::by(*denial))?;
+            }
+        }
+        Ok(())
     }
 
     /// The permit of one statement, names of the SQL level resolved.

@@ -38,7 +38,7 @@ impl Nonce {
 pub fn denied(denial: &Denial) -> Complaint {
     Complaint {
         severity: "ERROR",
-        sqlstate: "42501",
+        sqlstate: denial.sqlstate(),
         message: denial.message(),
         detail: Some(denial.detail.clone()),
         hint: Some(denial.hint.clone()),

@@ -152,6 +152,10 @@ impl<C> Session<C> {
             return self.check_ground().await;
         }
         let began = Instant::now();
+        // Compiling this query takes many times as long as running it, and a session that changes schemas needs no other.
+        if let Err(error) = self.own_query("SELECT pg_catalog.set_config('jit', 'off', false)").await? {
+            return self.not_read(&error);
+        }
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {
             Ok(text) => text,
             Err(error) => return self.not_read(&error),

@@ -122,8 +122,8 @@ pub struct Statement {
     pub functions: Vec<FunctionName>,
     /// Every setting it changes or, under `show`, reads.
     pub settings: Vec<Setting>,
-    /// Parameters (`$1` is 1) whose values name settings that are read: the values are judged when they are bound.
-    pub asks: Vec<u16>,
+    /// Parameters whose values are judged when they are bound.
+    pub asks: Vec<Ask>,
     /// Parts that were not lowered on purpose, in words for the author. Not empty means denied.
     pub opaque: Vec<String>,
     /// What it does to data or rights.
@@ -221,6 +221,15 @@ pub struct FunctionName {
     pub schema: String,
     /// Its name.
     pub name: String,
+}
+
+/// A parameter (`$1` is 1) whose value is judged when it is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// It names a setting that is read.
+    Setting(u16),
+    /// It becomes the search path.
+    Path(u16),
 }
 
 /// A run-time setting a statement names.

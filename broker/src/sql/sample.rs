@@ -20,6 +20,7 @@ pub(crate) fn fixture() -> Snapshot {
         server_version: 150_018,
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
         user: "job".to_owned(),
+        database: "corpus".to_owned(),
         functions: holders(&stored["functions"]),
         types: holders(&stored["types"]),
         user_operators: holders(&stored["operators"]),

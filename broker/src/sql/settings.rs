@@ -63,6 +63,8 @@ const READABLE: &[&str] = &[
     "constraint_exclusion",
     "default_table_access_method",
     "default_tablespace",
+    // Another vendor's; Liquibase looks for it to know whose server this is.
+    "edb_redwood_date",
     "in_hot_standby",
     "integer_datetimes",
     "is_superuser",

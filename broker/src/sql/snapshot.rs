@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::FunctionName;
 use crate::mask::ColumnType;
 
 /// What kind of relation it is (`pg_class.relkind`).
@@ -82,8 +83,14 @@ pub struct Attached {
     pub triggers: Vec<Trigger>,
     /// SECURITY DEFINER functions in the query of a view, in defaults, generated columns, checks and indexes.
     pub calls: Vec<Call>,
+    /// The columns that choose the partition of a row: all of them where an expression does.
+    pub keys: Vec<String>,
     /// Tables that its foreign keys point to.
     pub references: Vec<Reference>,
+    /// SECURITY DEFINER functions that come with the types of its columns, of its row or of its indexes.
+    pub values: Vec<Call>,
+    /// Columns that are not of one of [`Overloads::types`]; known only where some overload is shy.
+    pub odd: Vec<String>,
     /// What DROP … CASCADE would take along and no snapshot names: by column, or `None` for the relation itself.
     pub entangled: Vec<Option<String>>,
 }
@@ -132,8 +139,61 @@ pub struct Call {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// The column of which it makes the default; `None` when every row calls it.
+    /// The column of which it makes the default, or with whose type it comes; `None` when every row calls it.
     pub column: Option<String>,
+}
+
+/// SECURITY DEFINER functions that come with values of user-defined types: PostgreSQL calls them, named by nobody, to
+/// compare, hash, sort, cast, check or default a value, or one that holds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Carriers {
+    /// Those that come with PostgreSQL's own types: any statement may call them.
+    pub everywhere: Vec<FunctionName>,
+    /// Types, array types among them.
+    pub types: Vec<Carrier>,
+    /// Functions and operators that take or give such types.
+    pub functions: Vec<Carrier>,
+}
+
+/// Functions and operators that go by a name of PostgreSQL's own, which PostgreSQL prefers for values of its own types.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overloads {
+    /// Functions of extensions: plain, like an extension's operators.
+    pub plain: Vec<FunctionName>,
+    /// Functions and operators that PostgreSQL chooses only for a value that is not of one of `types`.
+    pub shy: Vec<FunctionName>,
+    /// The everyday types, by OID and name. Empty unless some overload is shy.
+    pub types: Vec<(u32, String)>,
+    /// Functions of PostgreSQL that make a value of another type out of values of these.
+    pub givers: Vec<String>,
+}
+
+/// One type, function or operator that brings functions along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carrier {
+    /// `pg_type.oid` of a type, else 0.
+    #[serde(default)]
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What may run along with it.
+    pub calls: Vec<FunctionName>,
+}
+
+impl Carriers {
+    /// Every one of them.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Carrier> {
+        self.types.iter_mut().chain(&mut self.functions)
+    }
+
+    /// True when nothing brings anything along, as in most databases.
+    pub fn is_empty(&self) -> bool {
+        self.everywhere.is_empty() && self.types.is_empty() && self.functions.is_empty()
+    }
 }
 
 /// One foreign key.
@@ -159,8 +219,10 @@ pub struct Snapshot {
     /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
     /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
-    /// The login's name, what `"$user"`, `current_user` and role references resolve to.
+    /// The name of the role that sessions are: what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
+    /// The server's name of the database, which may stand in front of a schema's.
+    pub database: String,
     /// schema → name → relation, every schema the login can see, `pg_catalog` and `information_schema` included.
     pub relations: HashMap<String, BTreeMap<String, Relation>>,
     /// Function name → the schemas that hold a function, aggregate or procedure of that name.
@@ -171,6 +233,12 @@ pub struct Snapshot {
     /// are left out: `hstore` or `citext` in `public` would otherwise make every `=` a call that a rule has to name, and
     /// only a superuser installs them.
     pub user_operators: HashMap<String, Vec<String>>,
+    /// What types bring along.
+    #[serde(default)]
+    pub carriers: Carriers,
+    /// What shares its name with PostgreSQL's own functions and operators.
+    #[serde(default)]
+    pub overloads: Overloads,
 }
 
 impl Snapshot {

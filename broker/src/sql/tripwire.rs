@@ -41,7 +41,10 @@ pub(in crate::sql) fn disagrees(text: &str, depth: usize, statements: &[Statemen
         .iter()
         .flat_map(|statement| {
             let relations = statement.touches.iter().map(|touch| touch.name.to_lowercase());
-            relations.chain(statement.functions.iter().map(|function| function.name.to_lowercase()))
+            let functions = statement.functions.iter().map(|function| function.name.to_lowercase());
+            // One row of it counts as the setting that it tells.
+            let settings = (!statement.settings.is_empty()).then(|| "pg_settings".to_owned());
+            relations.chain(functions).chain(settings)
         })
         .collect();
     seen.relations

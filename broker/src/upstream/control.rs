@@ -63,7 +63,9 @@ impl Controls {
             .user(&target.user)
             .password(target.password.expose())
             .dbname(&target.database)
-            .application_name("hoop-db control");
+            .application_name("hoop-db control")
+            // The snapshot's query looks dear to the planner and runs once: compiling it takes far longer.
+            .options("-c jit=off");
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };

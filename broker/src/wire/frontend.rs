@@ -11,10 +11,23 @@ pub struct Parse<'a> {
     pub name: &'a str,
     /// The SQL text.
     pub text: &'a str,
-    /// The parameters' types, as they go over the wire: OIDs of four bytes each.
-    pub types: &'a [u8],
+    /// The OIDs of the types that parameters are declared to be of, 0 where the server is to find out.
+    pub declared: &'a [[u8; 4]],
+}
+
+impl Parse<'_> {
+    /// The OIDs of the declared types.
+    pub fn types(&self) -> impl Iterator<Item = u32> {
+        self.declared
+            .iter()
+            .map(|oid| u32::from_be_bytes(*oid))
+            .filter(|oid| *oid != 0)
+    }
+
     /// A parameter is declared to be of a type that is not PostgreSQL's own.
-    pub user_types: bool,
+    pub fn has_user_types(&self) -> bool {
+        self.types().any(|oid| oid >= FIRST_USER_OID)
+    }
 }
 
 /// The first OID that PostgreSQL gives to what users create (`FirstNormalObjectId`).
@@ -45,16 +58,10 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, WireFault> {
     let count = usize::try_from(reader.int16()?).map_err(|_| reader.malformed())?;
     let types = reader.bytes(count * 4)?;
     reader.end()?;
-    let user_types = types
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .any(|oid| u32::from_be_bytes(*oid) >= FIRST_USER_OID);
     Ok(Parse {
         name,
         text,
-        types,
-        user_types,
+        declared: types.as_chunks::<4>().0,
     })
 }
 
@@ -137,12 +144,12 @@ pub fn put_parse(out: &mut BytesMut, name: &str, text: &str) {
 }
 
 /// Appends a `Parse` with the parameter types of another one.
-pub fn put_parse_of_types(out: &mut BytesMut, name: &str, text: &str, types: &[u8]) {
+pub fn put_parse_of_types(out: &mut BytesMut, name: &str, text: &str, types: &[[u8; 4]]) {
     frame(out, b'P', |body| {
         put_cstr(body, name);
         put_cstr(body, text);
-        body.put_u16(u16::try_from(types.len() / 4).unwrap_or(u16::MAX));
-        body.extend_from_slice(types);
+        body.put_u16(u16::try_from(types.len()).unwrap_or(u16::MAX));
+        body.extend_from_slice(types.as_flattened());
     });
 }
 
@@ -207,8 +214,7 @@ mod tests {
             Parse {
                 name: "s",
                 text: "SELECT 1",
-                types: &[],
-                user_types: false,
+                declared: &[],
             }
         );
         out.clear();

@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 use tests::prove::full::Means;
-use tests::prove::{Report, Score, crash, cut, endings, full, fuzz, hostile, layer, regress, reworded, versions};
+use tests::prove::{
+    Report, Score, crash, cut, endings, full, fuzz, hostile, layer, masks, regress, reworded, versions,
+};
 
 /// The long, seeded proofs against a real broker and a real PostgreSQL.
 #[derive(Parser)]
@@ -18,8 +20,8 @@ struct Args {
     /// Multiplies the counts; 10 reaches most bars, 0.1 is a quick look.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only the proofs whose name contains this: crash, cut, endings, layer, hostile, full, reworded, regress, fuzz,
-    /// versions.
+    /// Only the proofs whose name contains this: crash, cut, endings, layer, masks, hostile, full, reworded, regress,
+    /// fuzz, versions.
     #[arg(long, default_value = "")]
     only: String,
     /// The process of `fuzz` that reads, and may die of it.
@@ -45,7 +47,7 @@ async fn main() -> Result<()> {
     let (seed, began) = (args.seed, Instant::now());
     let mut scores: Vec<Score> = Vec::new();
     for name in [
-        "crash", "cut", "endings", "layer", "hostile", "full", "reworded", "regress", "fuzz", "versions",
+        "crash", "cut", "endings", "layer", "masks", "hostile", "full", "reworded", "regress", "fuzz", "versions",
     ] {
         if !name.contains(&args.only) {
             continue;
@@ -57,6 +59,7 @@ async fn main() -> Result<()> {
             "endings" => endings::endings(args.count(5)).await?,
             "layer" => layer::layer(seed, args.count(200)).await?,
             "reworded" => reworded::reworded(seed, args.count(100_000), args.count(300)).await?,
+            "masks" => masks::masks(seed, args.count(20_000)).await?,
             "versions" => versions::versions().await?,
             "hostile" => hostile::hostile(args.count(5)).await?,
             "fuzz" => fuzz::fuzz(seed, args.count(1_000_000)).await?,

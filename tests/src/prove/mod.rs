@@ -9,6 +9,7 @@ pub mod full;
 pub mod fuzz;
 pub mod hostile;
 pub mod layer;
+pub mod masks;
 pub mod oracle;
 pub mod regress;
 pub mod reworded;

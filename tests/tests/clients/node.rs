@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use tests::House;
 use tests::house::{root, run};
 
-use crate::{recorded, report, script};
+use crate::{node, recorded, report, script};
 
 /// The action's folder, with node-postgres in it.
 fn action() -> Result<PathBuf> {
@@ -18,12 +18,6 @@ fn action() -> Result<PathBuf> {
         ensure!(success, "npm ci: {stdout}{stderr}");
     }
     Ok(folder)
-}
-
-/// The Node that `tests/setup.sh` put beside this tree where the machine's own is too old.
-pub(crate) fn node() -> Command {
-    let own = root().join(".tools/node/bin/node");
-    Command::new(if own.exists() { own } else { PathBuf::from("node") })
 }
 
 #[tokio::test(flavor = "multi_thread")]

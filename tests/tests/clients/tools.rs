@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use tests::House;
 use tests::house::{Plan, root, run};
-use tests::{Grant, House};
+use tests::tools::{Mode, migrate};
 
-use crate::node::node;
-use crate::{client, python, recorded, report, script};
+use crate::{client, node, nothing_refused, python, recorded, report, script};
 
 async fn house() -> Result<House> {
     House::plan(Plan {
@@ -24,14 +24,6 @@ fn packages() -> PathBuf {
     let path = root().join(".tools/npm/package.json");
     assert!(path.exists(), "{} is missing: tests/setup.sh test", path.display());
     path
-}
-
-/// Nothing of what the tool sent was refused.
-fn nothing_refused(house: &House, grant: &Grant) -> Result<()> {
-    for session in crate::sessions(house, grant)? {
-        ensure!(session["denied"] == 0, "refused in {session}");
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,4 +131,34 @@ async fn a_dump_of_the_allowed_tables_is_restored() -> Result<()> {
         .await?;
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (50, 51));
     nothing_refused(&house, &grant)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_flyway_sends_works_with_its_preset() -> Result<()> {
+    migrate::flyway(Mode::Shared).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_flyway_sends_works_where_postgresql_enforces_as_well() -> Result<()> {
+    migrate::flyway(Mode::Role).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_golang_migrate_sends_works_with_its_preset() -> Result<()> {
+    migrate::golang_migrate(Mode::Shared).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn active_record_works_with_its_preset() -> Result<()> {
+    migrate::rails(Mode::Shared).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn active_record_works_where_postgresql_enforces_as_well() -> Result<()> {
+    migrate::rails(Mode::Role).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prisma_works_with_its_preset() -> Result<()> {
+    migrate::prisma(Mode::Shared).await
 }

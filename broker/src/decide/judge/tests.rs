@@ -204,7 +204,10 @@ fn a_refusal_names_the_nearest_line_and_the_cure() {
     assert_eq!((denial.code, denial.origin.line), ("function-not-allowed", 3));
     assert_eq!(denial.hint, "add to can: - { functions: [\"public.get_ssn\"] }");
 
-    assert_eq!(refused("SELECT 1 FROM nothing", &scope).code, "unresolved");
+    let denial = refused("SELECT a FROM nothing WHERE b = 1", &scope);
+    assert_eq!((denial.code, denial.sqlstate()), ("unresolved", "42P01"));
+    assert_eq!(denial.detail, "relation \"nothing\" does not exist in the live schema");
+    assert_eq!(refused("SELECT no_such(1)", &scope).sqlstate(), "42501");
     assert_eq!(refused("DISCARD ALL", &scope).code, "opaque");
     assert_eq!(refused("DO 'x'", &scope).code, "class-not-allowed");
     assert_eq!(refused("SELEC 1", &scope).code, "syntax-error");
@@ -324,6 +327,11 @@ fn settings_stay_within_their_bounds() {
         "SELECT set_config('timezone', 'UTC', false), current_setting('server_version')",
         "SHOW transaction_isolation",
         "SET application_name = 'x'",
+        // Whom the session is already.
+        "SET ROLE 'job'",
+        "SET ROLE job",
+        "SELECT setting FROM pg_settings WHERE name = 'max_index_keys'",
+        "SELECT s.setting FROM (SELECT name, setting FROM pg_catalog.pg_settings WHERE name = 'search_path') AS s",
     ] {
         passes(sql, &scope);
     }
@@ -337,6 +345,10 @@ fn settings_stay_within_their_bounds() {
         "SET standard_conforming_strings = off",
         "SET ROLE postgres",
         "RESET ROLE",
+        "SET ROLE NONE",
+        "SET ROLE 'JOB'",
+        "SELECT set_config('role', 'job', false)",
+        "SET SESSION AUTHORIZATION job",
         "SET SESSION AUTHORIZATION DEFAULT",
         "SET row_security = off",
         "SHOW ALL",

@@ -124,6 +124,9 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        if matches!(class, Class::Update | Class::Delete) {
+            self.sets_off(relation, class, written);
+        }
     }
 
     /// [`Walk::cascades`] from the table of an ALTER TABLE command that says CASCADE.
@@ -289,6 +292,7 @@ impl<'a> Walk<'a> {
             });
         }
         for read in &view.attached.reads {
+            found.extend(self.values_behind(class, read, views));
             let columns = match (&read.columns, class) {
                 (Some(columns), Class::Select | Class::CopyOut) => {
                     let mut columns = columns.clone();
@@ -325,7 +329,7 @@ fn is_system(schema: &str) -> bool {
     matches!(schema, "pg_catalog" | "information_schema")
 }
 
-fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
+pub(super) fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
     snapshot
         .relations
         .iter()
@@ -334,12 +338,12 @@ fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
 }
 
 /// What looking at every relation costs.
-fn everything(snapshot: &Snapshot) -> usize {
+pub(super) fn everything(snapshot: &Snapshot) -> usize {
     snapshot.relations.values().map(BTreeMap::len).sum()
 }
 
 /// The relations whose rows those of this one are, too.
-fn ancestors<'a>(snapshot: &'a Snapshot, relation: &'a Relation) -> Vec<&'a Relation> {
+pub(super) fn ancestors<'a>(snapshot: &'a Snapshot, relation: &'a Relation) -> Vec<&'a Relation> {
     let mut found: Vec<&Relation> = Vec::new();
     let mut waiting = vec![relation];
     while let Some(child) = waiting.pop() {

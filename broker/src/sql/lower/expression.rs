@@ -4,7 +4,7 @@ use super::Walk;
 use super::names::{string, strings};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AExprKind, Node, SubLinkType};
-use crate::sql::settings;
+use crate::sql::{Ask, Barrier, settings};
 
 impl Walk<'_> {
     /// An expression that may be absent.
@@ -69,6 +69,8 @@ impl Walk<'_> {
             match strings(names).as_deref() {
                 Some([alias]) => self.whole_row(None, alias),
                 Some([schema, alias]) => self.whole_row(Some(schema), alias),
+                Some([database, schema, alias]) if self.is_here(database) => self.whole_row(Some(schema), alias),
+                Some([_, _, _]) => {}
                 _ => self.opaque("\"*\" in an expression"),
             }
             return;
@@ -77,7 +79,12 @@ impl Walk<'_> {
             Some([name]) => self.plain_name(name),
             Some([alias, name]) => self.qualified_name(None, alias, name),
             Some([schema, alias, name]) => self.qualified_name(Some(schema), alias, name),
-            _ => self.opaque("a column named with its database"),
+            Some([database, schema, alias, name]) => {
+                if self.is_here(database) {
+                    self.qualified_name(Some(schema), alias, name);
+                }
+            }
+            _ => self.opaque("a column of more than four names"),
         }
     }
 
@@ -203,7 +210,7 @@ impl Walk<'_> {
     }
 
     /// `set_config` is judged like SET when its arguments are literals; then the call itself needs no rule. Where every
-    /// value is fine the value need not be known.
+    /// value is fine the value need not be known, and a search path may be bound: Flyway's is.
     fn set_config(&mut self, args: &[Node]) -> bool {
         self.changes();
         let pinned = self.pinned.clone();
@@ -218,6 +225,10 @@ impl Walk<'_> {
             Some((name, Some(value))) => self.setting(name, Some(value.to_owned())),
             Some((name, None)) if settings::bound(&name.to_ascii_lowercase()) == Some(settings::Bound::Any) => {
                 self.setting(name, None);
+            }
+            Some(("search_path", None)) if args.get(1).is_some_and(|value| text_parameter(value).is_some()) => {
+                self.asks.extend(args.get(1).and_then(text_parameter).map(Ask::Path));
+                self.barrier = Barrier::Schema;
             }
             _ => self.opaque("set_config with arguments that are not literals"),
         }
@@ -234,7 +245,7 @@ impl Walk<'_> {
                 value: None,
             });
         } else if let Some(parameter) = text_parameter(name) {
-            self.asks.push(parameter);
+            self.asks.push(Ask::Setting(parameter));
         } else {
             return false;
         }
@@ -455,6 +466,7 @@ impl Walk<'_> {
             colnames: _,
             location: _,
         } = row;
+        self.odd = true;
         for arg in args {
             self.value(arg);
         }

@@ -23,15 +23,17 @@ mod scope;
 mod select;
 mod sequences;
 mod session;
+mod sets_off;
 mod sources;
 mod statement;
 mod types;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
+    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
     Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
@@ -149,8 +151,11 @@ struct Walk<'a> {
     here: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
     pinned: Option<String>,
-    /// Parameters that name settings.
-    asks: Vec<u16>,
+    /// Parameters whose values are judged when they are bound.
+    asks: Vec<Ask>,
+    /// Overloads that are meant only if some value is not of an everyday type, and whether one is.
+    shy: BTreeSet<FunctionName>,
+    odd: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -182,6 +187,8 @@ impl<'a> Walk<'a> {
             here: 0,
             pinned: None,
             asks: Vec::new(),
+            shy: BTreeSet::new(),
+            odd: false,
         }
     }
 
@@ -196,6 +203,7 @@ impl<'a> Walk<'a> {
                 columns,
             })
             .collect();
+        self.stored_values(&touches);
         let (implied, reaches) = self.implied(&touches);
         let direct = std::mem::take(&mut self.direct);
         let direct = direct.into_iter().map(|((schema, name), columns)| Touch {
@@ -290,10 +298,13 @@ impl<'a> Walk<'a> {
         self.touch_whole(class, &relation.schema, &relation.name);
     }
 
-    /// Parameters here are not those of a Bind: a setting that one of them names can be any.
+    /// Parameters here are not those of a Bind: their values can be any.
     fn asks_anything(&mut self) {
-        if !std::mem::take(&mut self.asks).is_empty() {
-            self.calls("pg_catalog", "current_setting");
+        for ask in std::mem::take(&mut self.asks) {
+            match ask {
+                Ask::Setting(_) => self.calls("pg_catalog", "current_setting"),
+                Ask::Path(_) => self.opaque("set_config with arguments that are not literals"),
+            }
         }
     }
 

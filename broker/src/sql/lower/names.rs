@@ -77,8 +77,7 @@ impl<'a> Walk<'a> {
             self.opaque("a statement without its relation");
             return None;
         };
-        if !catalogname.is_empty() {
-            self.opaque("a relation named with its database");
+        if !catalogname.is_empty() && !self.is_here(catalogname) {
             return None;
         }
         let schema = match (schemaname.as_str(), relpersistence.as_str()) {
@@ -100,6 +99,15 @@ impl<'a> Walk<'a> {
             name: relname,
             alias: alias.as_ref(),
         })
+    }
+
+    /// True when a name's database is this one, as the server wants it; otherwise that is recorded.
+    pub(super) fn is_here(&mut self, database: &str) -> bool {
+        let here = !database.is_empty() && database == self.snapshot.database;
+        if !here {
+            self.opaque("a name with another database in front");
+        }
+        here
     }
 
     fn look_up(&self, schema: Option<&str>, name: &str) -> Option<&'a Relation> {
@@ -131,11 +139,13 @@ impl<'a> Walk<'a> {
         self.relation(schema, name)
     }
 
-    /// A list of one or two names as `[schema.]name`.
+    /// A list of names as `[[database.]schema.]name`.
     pub(super) fn pair<'t>(&mut self, names: &'t [nodes::Node]) -> Option<(Option<&'t str>, &'t str)> {
         let pair = match strings(names).as_deref() {
             Some([name]) => Some((None, *name)),
             Some([schema, name]) => Some((Some(*schema), *name)),
+            Some([database, schema, name]) if self.is_here(database) => Some((Some(*schema), *name)),
+            Some([_, _, _]) => return None,
             _ => None,
         };
         match pair {
@@ -144,7 +154,7 @@ impl<'a> Walk<'a> {
                 None
             }
             None => {
-                self.opaque("a name of more than two parts");
+                self.opaque("a name of more than three parts");
                 None
             }
             pair => pair,
@@ -198,7 +208,7 @@ impl<'a> Walk<'a> {
                     .get(*name)
                     .is_some_and(|holders| holders.iter().any(|held| held == schema))
                 {
-                    self.calls(schema, name);
+                    self.meant(false, schema, name);
                 } else {
                     self.opaque(format!(
                         "function {schema:?}.{name:?} does not exist in the live schema"
@@ -219,8 +229,12 @@ impl<'a> Walk<'a> {
     /// Records every function that an unqualified name can mean; false when there is none.
     pub(super) fn candidates(&mut self, name: &str) -> bool {
         let schemas = self.snapshot.resolve_function(name);
+        let beside = schemas.contains(&"pg_catalog") && functions::is_safe(name);
         for schema in &schemas {
-            self.calls(schema, name);
+            if beside && self.is_listed(&self.snapshot.overloads.plain, schema, name) {
+                continue;
+            }
+            self.meant(beside, schema, name);
         }
         !schemas.is_empty()
     }
@@ -235,10 +249,13 @@ impl<'a> Walk<'a> {
         if schema != "pg_catalog" || !functions::is_safe(name) {
             self.changes();
         }
-        self.functions.insert(FunctionName {
+        let new = self.functions.insert(FunctionName {
             schema: schema.to_owned(),
             name: name.to_owned(),
         });
+        if new {
+            self.carried(&self.snapshot.carriers.functions, schema, name);
+        }
     }
 
     /// A field of a value whose fields are not known: where a function of that name exists, it may be called.
@@ -252,7 +269,7 @@ impl<'a> Walk<'a> {
             // `IN`, `= ANY` and their kin may come without one.
             Some([] | ["pg_catalog", _]) => {}
             Some([name]) => self.plain_operator(name),
-            Some([schema, name]) => self.calls(schema, name),
+            Some([schema, name]) => self.meant(false, schema, name),
             _ => self.opaque("an operator named with its database"),
         }
     }
@@ -268,7 +285,7 @@ impl<'a> Walk<'a> {
             .iter()
             .filter(|schema| *schema != TEMPORARY && holders.contains(schema))
         {
-            self.calls(schema, name);
+            self.meant(true, schema, name);
         }
     }
 
@@ -319,6 +336,10 @@ impl<'a> Walk<'a> {
                 .iter()
                 .find(|on_path| holders.contains(on_path)),
         });
+        if let Some(schema) = found {
+            self.carried(&self.snapshot.carriers.types, schema, name);
+            self.named_type(schema, name);
+        }
         match found.map(String::as_str) {
             None => {
                 self.opaque(format!("type {name:?} does not exist in the live schema"));

@@ -6,7 +6,7 @@ use super::scope::{Cte, Output};
 use super::{MAX_COLUMNS, Walk};
 use crate::sql::grammar::nodes::{self, Node, SetOperation};
 use crate::sql::grammar::{self, NodeEnum};
-use crate::sql::{Class, Relation};
+use crate::sql::{Class, Relation, settings};
 
 impl<'a> Walk<'a> {
     /// Anything that stands where a query may stand: in brackets, in WITH, behind EXPLAIN, PREPARE, DECLARE, COPY.
@@ -65,8 +65,11 @@ impl<'a> Walk<'a> {
         let output = match (SetOperation::try_from(*op), larg, rarg) {
             (Ok(SetOperation::SetopNone), None, None) if !values_lists.is_empty() => self.values(values_lists),
             (Ok(SetOperation::SetopNone), None, None) => {
-                self.sources(from_clause);
                 let pinned = self.pinned_setting(from_clause, where_clause.as_deref());
+                match &pinned {
+                    Some(name) if settings::readable(name) && locking_clause.is_empty() => self.one_setting(name),
+                    _ => self.sources(from_clause),
+                }
                 let outer = std::mem::replace(&mut self.pinned, pinned);
                 let output = self.targets(target_list);
                 self.pinned = outer;
@@ -146,8 +149,9 @@ impl<'a> Walk<'a> {
             Some([]) => self.expand_all(),
             Some([alias]) => self.expand(None, alias),
             Some([schema, alias]) => self.expand(Some(schema), alias),
+            Some([database, schema, alias]) if self.is_here(database) => self.expand(Some(schema), alias),
             _ => {
-                self.opaque("\"*\" of a name with its database");
+                self.opaque("\"*\" of a name of many parts");
                 Output::unknown()
             }
         }

@@ -3,6 +3,7 @@
 use super::Walk;
 use super::expression::text_literal;
 use super::names::strings;
+use super::scope::{Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AExprKind, Node};
 use crate::sql::{Class, Relation, settings};
@@ -95,5 +96,16 @@ impl<'a> Walk<'a> {
             return None;
         }
         text_literal(rexpr.as_deref()?).map(str::to_owned)
+    }
+
+    /// The row of `pg_settings` about a setting that SHOW may read as well: pgjdbc and Liquibase look there.
+    pub(super) fn one_setting(&mut self, name: &str) {
+        let columns = self.snapshot.relation("pg_catalog", "pg_settings");
+        let output = Output {
+            names: columns.map(|view| view.columns.clone()).unwrap_or_default(),
+            open: false,
+        };
+        self.setting(name, None);
+        self.add_item(Item::computed("pg_settings", &output));
     }
 }

@@ -109,6 +109,8 @@ impl Walk<'_> {
                         let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
                         self.setting(name, Some(quoted.join(", ")));
                     }
+                    // Whom the session is already: Flyway says so after every migration.
+                    Some(values) if name.eq_ignore_ascii_case("role") && values == [self.snapshot.user.as_str()] => {}
                     Some(values) => self.setting(name, Some(values.join(", "))),
                     None => self.opaque("SET to something that is not a constant"),
                 }

@@ -1,7 +1,7 @@
 //! Functions, operators, casts, settings, effects.
 
 use super::{is_opaque, one, one_with, sees, touches};
-use crate::sql::{Effect, Snapshot, sample};
+use crate::sql::{Ask, Barrier, Effect, Snapshot, sample};
 
 /// The functions a statement calls besides the safe ones.
 fn beyond_safe(sql: &str) -> Vec<String> {
@@ -238,8 +238,21 @@ fn a_parameter_that_names_a_setting_is_judged_when_it_is_bound() {
     let statement = one("SELECT 1 WHERE current_setting($1::varchar) <> $2");
     assert_eq!(
         (statement.asks.as_slice(), statement.functions.len()),
-        ([1].as_slice(), 0)
+        ([Ask::Setting(1)].as_slice(), 0)
     );
+    let statement = one("SELECT set_config('search_path', $1, false)");
+    assert_eq!(
+        (statement.asks.as_slice(), statement.barrier),
+        ([Ask::Path(1)].as_slice(), Barrier::Schema)
+    );
+    for sql in [
+        "PREPARE p AS SELECT set_config('search_path', $1, false)",
+        "SELECT set_config('role', $1, false)",
+        "SELECT set_config($1, 'app', false)",
+        "SELECT set_config('search_path', $1 || ', hr', false)",
+    ] {
+        assert!(!one(sql).opaque.is_empty(), "{sql}");
+    }
     for sql in [
         "PREPARE p AS SELECT current_setting($1)",
         "CREATE FUNCTION f(text) RETURNS text RETURN current_setting($1)",
@@ -262,7 +275,7 @@ fn a_parameter_that_names_a_setting_is_judged_when_it_is_bound() {
 fn a_query_on_pg_settings_can_pin_the_name_of_a_setting() {
     assert_eq!(
         settings("SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'row_security'"),
-        ["row_security=off"]
+        ["row_security=-", "row_security=off"]
     );
     for sql in [
         "SELECT set_config(name, 'off', false) FROM pg_settings",
@@ -273,5 +286,32 @@ fn a_query_on_pg_settings_can_pin_the_name_of_a_setting() {
         "SELECT (SELECT set_config(name, 'off', false) FROM customers c) FROM pg_settings WHERE name = 'jit'",
     ] {
         is_opaque(sql, "set_config with arguments");
+    }
+}
+
+#[test]
+fn a_name_may_begin_with_the_database_it_is_in() {
+    for (named, plain) in [
+        (
+            "SELECT corpus.public.orders.id FROM corpus.public.orders",
+            "SELECT orders.id FROM orders",
+        ),
+        ("SELECT corpus.public.orders.* FROM orders", "SELECT * FROM orders"),
+        ("DROP TABLE corpus.public.orders", "DROP TABLE orders"),
+        (
+            "COMMENT ON COLUMN corpus.public.orders.id IS 'x'",
+            "COMMENT ON COLUMN orders.id IS 'x'",
+        ),
+    ] {
+        assert_eq!(touches(&one(named)), touches(&one(plain)), "{named}");
+    }
+    for sql in [
+        "SELECT id FROM other.public.orders",
+        "SELECT other.public.orders.id FROM orders",
+        "SELECT id FROM \"CORPUS\".public.orders",
+        "DROP TABLE other.public.orders",
+        "SELECT other.public.orders.* FROM orders",
+    ] {
+        is_opaque(sql, "another database");
     }
 }

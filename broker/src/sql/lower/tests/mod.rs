@@ -389,7 +389,7 @@ fn names_resolve_along_the_search_path() {
         touches(&one_with("CREATE TABLE n (a int)", &snapshot)),
         "create app.n(*)"
     );
-    is_opaque("SELECT 1 FROM tpl.public.orders", "its database");
+    is_opaque("SELECT 1 FROM tpl.public.orders", "another database");
     snapshot.search_path = vec!["pg_catalog".to_owned()];
     assert!(!one_with("CREATE TABLE n (a int)", &snapshot).opaque.is_empty());
 }

@@ -1,0 +1,1 @@
+{% macro share(column) %}round({{ column }} / sum({{ column }}) over (), 6){% endmacro %}

@@ -1,0 +1,141 @@
+//! Tools that migrate schemas: from nothing to head, again, and back where they can.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{Job, Mode, copy, house, installed, node, python, report, script};
+
+/// Every order has its invoice.
+const INVOICES: &str =
+    "SELECT count(*) || ' ' || sum(i.amount) FROM app.invoices i JOIN app.orders o ON o.id = i.order_id";
+const ALL: &str = "50 1912.50";
+
+impl Job<'_> {
+    /// Runs a script that reports what it saw, and nothing but `refusals` of whose statements is refused.
+    fn reports(&self, command: &mut Command, refusals: u64) -> Result<Value> {
+        let seen = report(self.house, &self.grant, command)?;
+        let refused: u64 = super::sessions(self.house, &self.grant)?
+            .iter()
+            .filter_map(|session| session["denied"].as_u64())
+            .sum();
+        ensure!(
+            refused == refusals,
+            "{refused} refused: {:#?}",
+            super::refused(self.house, &self.grant)?
+        );
+        Ok(seen)
+    }
+}
+
+/// `seen` is `wanted` in each of its keys.
+fn saw(seen: &Value, wanted: Value) -> Result<()> {
+    for (key, value) in wanted.as_object().context("not an object")? {
+        ensure!(seen[key] == *value, "{key}: {seen}");
+    }
+    Ok(())
+}
+
+/// What Flyway sends, replayed: no package registry carries its jar.
+pub async fn flyway(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "flyway").await?;
+    let seen = job.reports(Command::new(python()).arg(script("with_flyway.py")), 1)?;
+    saw(
+        &seen,
+        json!({ "first": 2, "again": 0, "applied": 3, "transactional lock": true, "clean asks": true }),
+    )?;
+    ensure!(
+        seen["another role"]
+            .to_string()
+            .contains("as: in a rule names the owner"),
+        "{seen}"
+    );
+    job.holds(INVOICES, ALL).await?;
+    job.holds(
+        "SELECT string_agg(version || ' ' || description, ', ' ORDER BY installed_rank) FROM app.flyway_schema_history",
+        "0 << Flyway Baseline >>, 1 invoices, 2 states of invoices",
+    )
+    .await
+}
+
+/// What golang-migrate sends, replayed: no package registry at hand carries it.
+pub async fn golang_migrate(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "golang-migrate").await?;
+    let seen = job.reports(Command::new(python()).arg(script("with_golang_migrate.py")), 1)?;
+    saw(
+        &seen,
+        json!({ "first": 2, "again": 0, "back": 1, "zero": null, "head": 2 }),
+    )?;
+    ensure!(seen["missing"].to_string().contains("does not exist"), "{seen}");
+    job.holds(INVOICES, ALL).await?;
+    job.holds(
+        "SELECT string_agg(version || ' ' || dirty, ', ') FROM app.schema_migrations",
+        "2 false",
+    )
+    .await
+}
+
+/// Active Record's migrations, with the machine's Ruby.
+pub async fn rails(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "rails").await?;
+    let seen = job.reports(Command::new("ruby").arg(script("with_rails.rb")), 1)?;
+    let head = 20_240_101_000_003_u64;
+    saw(
+        &seen,
+        json!({ "pending": true, "head": head, "again": 0, "status": ["up"], "paid": 2, "dumped": true, "back": head - 2, "zero": 0 }),
+    )?;
+    ensure!(seen["denied"].to_string().contains("denied by broker.yaml:"), "{seen}");
+    // Removed and made again: the rows came from the orders once more.
+    job.holds(&INVOICES.replace("i.amount", "i.total"), ALL).await?;
+    job.holds("SELECT count(*)::text FROM app.schema_migrations", "3").await
+}
+
+/// `prisma migrate deploy` and `status`, a migration that fails, `resolve`, and `migrate diff` against the database.
+pub async fn prisma(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "prisma").await?;
+    let folder = job.temporary("prisma");
+    copy(&script("prisma"), &folder)?;
+    let prisma = |arguments: &[&str]| {
+        let mut command = node();
+        command
+            .arg(installed("prisma/node_modules/prisma/build/index.js"))
+            .args(arguments)
+            .args(["--config", "prisma.config.mjs"])
+            .current_dir(&folder)
+            .env("TOOLS_PACKAGE", installed("prisma/package.json"))
+            .env("DATABASE_URL", "postgresql://is-not-used/shop")
+            // The native engines would be downloaded, unless something stands in their place.
+            .env("PRISMA_QUERY_ENGINE_LIBRARY", installed("prisma/package.json"))
+            .env("PRISMA_SCHEMA_ENGINE_BINARY", installed("prisma/package.json"))
+            .env("CHECKPOINT_DISABLE", "1");
+        command
+    };
+    // Nothing is applied yet, which `status` tells by its exit.
+    let pending = job.fails(&mut prisma(&["migrate", "status"]))?;
+    ensure!(
+        pending.contains("0001_invoices") && pending.contains("not yet been applied"),
+        "{pending}"
+    );
+    // The shop was there before Prisma: its own way for that is a first migration that counts as applied.
+    job.run(&mut prisma(&["migrate", "resolve", "--applied", "0000_baseline"]))?;
+    job.run(&mut prisma(&["migrate", "deploy"]))?;
+    job.holds(INVOICES, ALL).await?;
+    ensure!(
+        job.run(&mut prisma(&["migrate", "deploy"]))?
+            .contains("No pending migrations")
+    );
+    ensure!(job.run(&mut prisma(&["migrate", "status"]))?.contains("up to date"));
+
+    let broken = folder.join("migrations/0003_broken");
+    std::fs::create_dir(&broken)?;
+    std::fs::write(broken.join("migration.sql"), "DROP TABLE \"app\".\"card_tokens\";\n")?;
+    let refused = job.fails(&mut prisma(&["migrate", "deploy"]))?;
+    ensure!(refused.contains("denied by broker.yaml:"), "{refused}");
+    std::fs::remove_dir_all(&broken)?;
+    job.holds("SELECT count(*)::text FROM app.card_tokens", "1").await
+}
