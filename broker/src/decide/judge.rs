@@ -12,8 +12,8 @@ use super::{Decision, Denial, Permit, limit};
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch, Unreadable,
-    functions, settings,
+    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch,
+    Unreadable, functions, settings,
 };
 
 /// What a statement is judged against besides its scope.

@@ -153,7 +153,10 @@ impl<C> Session<C> {
         }
         let began = Instant::now();
         // Compiling this query takes many times as long as running it, and a session that changes schemas needs no other.
-        if let Err(error) = self.own_query("SELECT pg_catalog.set_config('jit', 'off', false)").await? {
+        if let Err(error) = self
+            .own_query("SELECT pg_catalog.set_config('jit', 'off', false)")
+            .await?
+        {
             return self.not_read(&error);
         }
         let text = match self.own_query(catalog::query(catalog::Part::User)).await? {

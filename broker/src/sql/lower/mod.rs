@@ -33,8 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source, Statement,
-    Touch, Uncounted, tripwire,
+    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source,
+    Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
