@@ -166,9 +166,32 @@ fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) ->
         return Err(denial);
     }
     let mut rules = Vec::new();
+    within(statement, scope, masked, &mut rules)?;
+    for setting in &statement.settings {
+        settable(setting, statement.class, scope, &mut rules)?;
+    }
+    classed(statement, scope, &mut rules)?;
+    limit::unbounded(statement, scope)
+        .or_else(|| limit::uncountable(statement, scope))
+        .map_or(Ok(rules), Err)
+}
+
+/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it. A scope
+/// with masks has no roles, so there are none to look behind.
+pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope) -> bool {
+    statement.opaque.is_empty() && within(statement, scope, None, &mut Vec::new()).is_ok()
+}
+
+/// Everything that a statement touches, reaches without naming it, and calls.
+fn within(
+    statement: &Statement,
+    scope: &Scope,
+    masked: Option<&Masked<'_>>,
+    rules: &mut Vec<Origin>,
+) -> Result<(), Box<Denial>> {
     for touch in &statement.touches {
         let shown = masked.and_then(|masked| masked.columns_of(touch, statement));
-        covered(shown.as_ref().unwrap_or(touch), scope, &mut rules)?;
+        covered(shown.as_ref().unwrap_or(touch), scope, rules)?;
     }
     if let Some((relation, never)) = statement.reaches.iter().find_map(|(schema, name)| {
         let never = scope.never.iter().find(|never| never.covers(schema, name))?;
@@ -177,18 +200,12 @@ fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) ->
         return Err(reason::reaches_never(statement, relation, never, scope));
     }
     for implied in &statement.implied {
-        behind(implied, scope, &mut rules)?;
+        behind(implied, scope, rules)?;
     }
     for function in &statement.functions {
-        callable(function, scope, &mut rules)?;
+        callable(function, scope, rules)?;
     }
-    for setting in &statement.settings {
-        settable(setting, statement.class, scope, &mut rules)?;
-    }
-    classed(statement, scope, &mut rules)?;
-    limit::unbounded(statement, scope)
-        .or_else(|| limit::uncountable(statement, scope))
-        .map_or(Ok(rules), Err)
+    Ok(())
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {

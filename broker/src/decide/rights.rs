@@ -1,11 +1,15 @@
 //! A scope's rules against the live schema, as the exact rights PostgreSQL can enforce: what the role of the scope holds.
 //!
 //! Pure: the same scope and schema always give the same rights. A right is never wider than what the judge allows, with
-//! the exceptions that PostgreSQL's own grain forces: `copy-in` needs INSERT, `copy-out` needs SELECT, and DELETE has no
-//! columns.
+//! the exceptions that PostgreSQL's own grain forces: `copy-in` needs INSERT, `copy-out` needs SELECT, DELETE has no
+//! columns, and what hangs on a relation (views, triggers, partitions) makes a right all or nothing ([`probe`]).
+
+mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+use probe::Probe;
 
 use crate::base::pattern::Pattern;
 use crate::policy::{Rule, Scope, cover};
@@ -141,6 +145,7 @@ pub struct Surroundings {
 /// The rights of `scope`. System schemas are left out: what they hold is PUBLIC's or nobody's.
 pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTreeSet<Right> {
     let mut rights = Rights(BTreeSet::new());
+    let probe = Probe::new(scope, snapshot);
     let relations = snapshot
         .relations
         .iter()
@@ -149,7 +154,7 @@ pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTr
     for relation in relations {
         match relation.kind {
             RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign => {
-                rights.table(scope, relation);
+                rights.table(scope, relation, &probe);
             }
             RelationKind::Sequence => rights.sequence(scope, relation, snapshot),
             RelationKind::Composite | RelationKind::Index | RelationKind::Toast => {}
@@ -260,7 +265,7 @@ impl Rights {
         self.0.insert(Right { object, privilege });
     }
 
-    fn table(&mut self, scope: &Scope, relation: &Relation) {
+    fn table(&mut self, scope: &Scope, relation: &Relation, probe: &Probe<'_>) {
         if never(scope, relation) {
             return;
         }
@@ -274,28 +279,40 @@ impl Rights {
             (Privilege::Update, [Class::Update, Class::Update]),
         ] {
             for class in classes {
-                match both(scope, class, relation) {
-                    Reach::Nothing => {}
-                    Reach::All => self.add(table(), privilege),
-                    Reach::Columns(columns) => {
-                        for name in relation.columns.iter().filter(|name| columns.contains(*name)) {
-                            let column = Object::Column {
-                                schema: relation.schema.clone(),
-                                table: relation.name.clone(),
-                                name: name.clone(),
-                            };
-                            self.add(column, privilege);
-                        }
-                    }
+                let reach = both(scope, class, relation);
+                let columns = relation.columns.iter().map(String::as_str);
+                let within: Vec<&str> = match &reach {
+                    Reach::Nothing => continue,
+                    Reach::All => columns.collect(),
+                    Reach::Columns(listed) => columns.filter(|name| listed.contains(*name)).collect(),
+                };
+                let Some(harmless) = probe.harmless(class, relation, &within) else {
+                    continue;
+                };
+                if reach == Reach::All && harmless.len() == within.len() {
+                    self.add(table(), privilege);
+                    continue;
+                }
+                for name in harmless {
+                    let column = Object::Column {
+                        schema: relation.schema.clone(),
+                        table: relation.name.clone(),
+                        name: name.to_owned(),
+                    };
+                    self.add(column, privilege);
                 }
             }
         }
         // DELETE reads no column by itself: a rule with columns covers it, and the columns it asks for are SELECT's.
-        if both(scope, Class::Delete, relation) != Reach::Nothing {
-            self.add(table(), Privilege::Delete);
-        }
-        if both(scope, Class::Truncate, relation) == Reach::All {
-            self.add(table(), Privilege::Truncate);
+        for (class, privilege) in [
+            (Class::Delete, Privilege::Delete),
+            (Class::Truncate, Privilege::Truncate),
+        ] {
+            let reach = both(scope, class, relation);
+            let covered = reach == Reach::All || (class == Class::Delete && reach != Reach::Nothing);
+            if covered && probe.harmless(class, relation, &[]).is_some() {
+                self.add(table(), privilege);
+            }
         }
     }
 

@@ -1,4 +1,6 @@
 -- What a statement reaches without naming it. The job has schema app; crm.people by columns; hidden, other: nothing; vault: never.
+-- All of it belongs to a role that is no superuser, which DDL in app runs as.
+CREATE ROLE app_owner NOLOGIN; GRANT CREATE ON DATABASE tpl TO app_owner; GRANT CREATE ON SCHEMA public TO app_owner; SET ROLE app_owner;
 CREATE SCHEMA app; CREATE SCHEMA crm; CREATE SCHEMA hidden; CREATE SCHEMA other; CREATE SCHEMA vault;
 CREATE TABLE hidden.tokens(id int PRIMARY KEY, token text);
 INSERT INTO hidden.tokens VALUES (1, 'tok-SECRET-0001'), (200, 'two hundred');
@@ -82,7 +84,9 @@ CREATE OPERATOR hidden.<= (leftarg = app.pair, rightarg = app.pair, function = h
 CREATE OPERATOR hidden.= (leftarg = app.pair, rightarg = app.pair, function = hidden.pair_eq);
 CREATE OPERATOR hidden.>= (leftarg = app.pair, rightarg = app.pair, function = hidden.pair_ge);
 CREATE OPERATOR hidden.> (leftarg = app.pair, rightarg = app.pair, function = hidden.pair_gt);
+RESET ROLE;
 CREATE OPERATOR CLASS hidden.pair_ops DEFAULT FOR TYPE app.pair USING btree AS OPERATOR 1 hidden.<, OPERATOR 2 hidden.<=, OPERATOR 3 hidden.=, OPERATOR 4 hidden.>=, OPERATOR 5 hidden.>, FUNCTION 1 hidden.pair_cmp(app.pair, app.pair);
+ALTER OPERATOR CLASS hidden.pair_ops USING btree OWNER TO app_owner; SET ROLE app_owner;
 CREATE TABLE app.boxes(id int PRIMARY KEY, p app.pair);
 INSERT INTO app.boxes VALUES (1, ROW(1, 2)), (2, ROW(3, 4));
 CREATE VIEW app.v_boxes AS SELECT id FROM app.boxes ORDER BY p;

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use tests::corpus::{Corpus, Options, run};
+use tests::corpus::wire::Mode;
+use tests::corpus::{Corpus, Layer, Options, run};
 
 /// Attacks and honest statements, judged by their effect.
 #[derive(Parser)]
@@ -20,9 +21,9 @@ struct Args {
     /// How many cases at the same time.
     #[arg(long, default_value_t = 3)]
     plots: usize,
-    /// Past the broker: shows that every attack works there, so that refusing it means something.
-    #[arg(long)]
-    direct: bool,
+    /// Who enforces; with none named, `proxy` and then `both`: each has to hold by itself, and they fail differently.
+    #[arg(long, value_enum)]
+    layer: Option<Layer>,
 }
 
 #[tokio::main]
@@ -32,22 +33,25 @@ async fn main() -> Result<()> {
         Some(folder) => Corpus::read(folder)?,
         None => Corpus::own()?,
     };
-    let began = Instant::now();
-    let options = Options {
-        plots: args.plots,
-        only: args.only,
-        direct: args.direct,
-        ..Options::default()
+    let layers: &[Layer] = match &args.layer {
+        None => &[Layer::Proxy, Layer::Both],
+        Some(layer) => std::slice::from_ref(layer),
     };
-    let report = run(&corpus, &options).await?;
-    println!("{report}");
-    let through = if args.direct {
-        "no broker: what is counted as an attack that works is one that does not"
-    } else {
-        "enforcement: the proxy alone (shared)"
-    };
-    println!("{through}; {:.0} s", began.elapsed().as_secs_f64());
-    if report.failures().next().is_some() {
+    let mut failed = false;
+    for layer in layers {
+        let began = Instant::now();
+        let options = Options {
+            plots: args.plots,
+            only: args.only.clone(),
+            layer: *layer,
+            // Roles do not care how a statement is wrapped.
+            modes: if layer.judges() { Mode::ALL } else { Mode::PLAIN },
+        };
+        let report = run(&corpus, &options).await?;
+        println!("{report}; {:.0} s\n", began.elapsed().as_secs_f64());
+        failed |= report.failures().next().is_some();
+    }
+    if failed {
         std::process::exit(1);
     }
     Ok(())

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hoop::demo::cluster::SUPERUSER;
-use tokio_postgres::Client;
 
 use super::case::Corpus;
 use super::judge::Judge;
+use super::layer::{Fitted, Layer, Login, fit};
+use super::print::Left;
+use super::site::Site;
 use super::tap::Tap;
+use super::wire::Received;
 use crate::house::{DATABASE, Grant, House, LOGIN, LOGIN_PASSWORD, Plan};
 use crate::raw::{self, Raw};
 
@@ -22,14 +25,17 @@ const SEEN_BY_THE_BROKER: Duration = Duration::from_millis(10_500);
 pub struct Ground {
     /// PostgreSQL, broker, issuer.
     pub house: House,
+    /// Who enforces.
+    pub layer: Layer,
     /// The server's major version.
     pub version: u64,
     taps: Vec<Tap>,
+    fitted: Vec<Fitted>,
 }
 
 impl Ground {
-    /// Starts everything, with `plots` databases.
-    pub async fn start(corpus: &Corpus, plots: usize) -> Result<Self> {
+    /// Starts everything, with `plots` databases and `layer` in front of each.
+    pub async fn start(corpus: &Corpus, plots: usize, layer: Layer) -> Result<Self> {
         let names: Vec<String> = (0..plots).map(database).collect();
         let mut schema = format!(
             "ALTER ROLE {LOGIN} SUPERUSER;\nCREATE DATABASE {TEMPLATE} OWNER {SUPERUSER};\n\\c {TEMPLATE}\n{}\n\\c {DATABASE}\n",
@@ -58,7 +64,8 @@ impl Ground {
                         taps.push(tap);
                         text += &format!(
                             "  {name}:\n    address: \"127.0.0.1:{listens}\"\n    database: {name}\n    tls: {{ mode: disable }}\n    \
-                             login: {{ user: {LOGIN}, password: \"env:SHOP_PASSWORD\" }}\n    enforcement: shared\n"
+                             login: {{ user: {LOGIN}, password: \"env:SHOP_PASSWORD\" }}\n    enforcement: {}\n",
+                            layer.enforcement()
                         );
                     }
                     let _kept = sender.send(taps);
@@ -75,10 +82,16 @@ impl Ground {
         let version = house
             .cluster
             .psql("postgres", "SELECT current_setting('server_version_num')::int / 10000")?;
+        let mut fitted = Vec::new();
+        for number in 0..plots {
+            fitted.push(fit(&house, layer, &format!("job{number}"), &database(number), TEMPLATE).await?);
+        }
         Ok(Self {
             taps: receiver.await?,
             version: version.parse()?,
             house,
+            layer,
+            fitted,
         })
     }
 
@@ -96,24 +109,16 @@ impl Ground {
 
     /// Plot `number`, with a grant of its scope.
     pub async fn plot(&self, number: usize) -> Result<Plot<'_>> {
-        let grant = self.house.grant(&format!("job{number}")).await?;
-        let admin = self.superuser("postgres").await?;
-        let mut plot = Plot {
+        let fitted = &self.fitted[number];
+        let (own, template) = (&fitted.own, &fitted.template);
+        Ok(Plot {
             ground: self,
             tap: self.taps[number].clone(),
-            database: database(number),
-            grant,
-            admin,
-            watch: self.superuser(&database(number)).await?,
-            clean: Print::default(),
-        };
-        plot.clean = plot.print().await?;
-        Ok(plot)
-    }
-
-    async fn superuser(&self, database: &str) -> Result<Client> {
-        let cluster = &self.house.cluster;
-        crate::client::connect(cluster.port(), SUPERUSER, cluster.password(), database, None).await
+            site: Site::make(&self.house, &database(number), template, own).await?,
+            twin: Site::make(&self.house, &format!("twin{number}"), template, own).await?,
+            grant: fitted.grant.clone(),
+            login: fitted.login.clone(),
+        })
     }
 
     /// Fills in what a case leaves to the runner.
@@ -176,185 +181,95 @@ fn ceilings(ceiling: &str, plots: usize) -> Result<String> {
     Ok(text + "rate-limit: { per-second: 100000, burst: 100000 }\n")
 }
 
-/// What a database looks like: any change of its catalogs or of its rows changes one of the two.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Print {
-    catalog: String,
-    rows: String,
-}
-
 /// One worker's database, with everything to send to it and to look at it.
 pub struct Plot<'g> {
     /// What it belongs to.
     pub ground: &'g Ground,
     /// Every byte that the broker sends to it.
     pub tap: Tap,
-    /// Its name.
-    pub database: String,
+    /// The database that the cases are tried on.
+    pub site: Site,
+    /// Its like, which the broker does not know: what an honest statement does without a broker.
+    pub twin: Site,
     /// A grant of its scope.
     pub grant: Grant,
-    admin: Client,
-    watch: Client,
-    clean: Print,
+    login: Login,
 }
 
 impl Plot<'_> {
-    /// Logs in at the endpoint.
+    /// Logs in as the job that tries a case: at the endpoint, or where no broker is in between, at the server.
     pub async fn job(&self) -> Result<Raw> {
         self.job_with(&[]).await
     }
 
-    /// Logs in at the endpoint, with extra start-up keys.
+    /// The same with extra start-up keys.
     pub async fn job_with(&self, keys: &[(&str, &str)]) -> Result<Raw> {
-        raw::endpoint(&self.ground.house, &self.grant, keys).await
+        if self.ground.layer.judges() {
+            raw::endpoint(&self.ground.house, &self.grant, keys).await
+        } else {
+            self.server(&self.login, &self.site.name, keys).await
+        }
     }
 
-    /// Logs in at the server itself, with the broker's login.
-    pub async fn direct(&self) -> Result<Raw> {
+    /// True when whoever enforces refused what was sent: the broker in its own words, PostgreSQL by any error.
+    pub fn refused(&self, received: &Received) -> bool {
+        if self.ground.layer.judges() {
+            received.denied
+        } else {
+            !received.errors.is_empty()
+        }
+    }
+
+    /// The port that a job knows.
+    pub fn port(&self) -> u16 {
+        let house = &self.ground.house;
+        if self.ground.layer.judges() {
+            house.port
+        } else {
+            house.cluster.port()
+        }
+    }
+
+    /// Logs in at the twin itself, as who an honest statement is compared with: as the broker's login, or where there are
+    /// roles, as a grant's; `owner` is whose DDL the statements are. What roles alone do is compared with what a
+    /// superuser may.
+    pub async fn beside(&self, owner: Option<&str>) -> Result<Raw> {
+        if !self.ground.layer.judges() {
+            return self.server(&Login::own(), &self.twin.name, &[]).await;
+        }
+        let mut peer = self.server(&self.login, &self.twin.name, &[]).await?;
+        if let Some(owner) = owner {
+            peer.send(&raw::query(&format!("SET ROLE {owner}"))).await?;
+            peer.until_ready(1).await?;
+        }
+        Ok(peer)
+    }
+
+    async fn server(&self, login: &Login, database: &str, keys: &[(&str, &str)]) -> Result<Raw> {
         let tcp = tokio::net::TcpStream::connect(("127.0.0.1", self.ground.house.cluster.port())).await?;
         tcp.set_nodelay(true)?;
-        let keys = [("database", self.database.as_str()), ("client_encoding", "UTF8")];
-        Raw::login(Box::new(tcp), LOGIN, LOGIN_PASSWORD, &keys).await
+        let usual = [("database", database), ("client_encoding", "UTF8")];
+        let usual = usual
+            .into_iter()
+            .filter(|(name, _)| keys.iter().all(|(key, _)| key != name));
+        let keys: Vec<_> = usual.chain(keys.iter().copied()).collect();
+        Raw::login(Box::new(tcp), &login.user, &login.password, &keys).await
     }
 
-    /// Runs SQL as a superuser, who is not seen by the broker.
-    pub async fn superuser(&self, sql: &str) -> Result<()> {
-        Ok(self.watch.batch_execute(sql).await?)
-    }
-
-    /// The first column of a superuser's query, as text.
-    pub async fn value(&self, sql: &str) -> Result<Option<String>> {
-        let rows = self.watch.simple_query(sql).await?;
-        Ok(rows.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        }))
-    }
-
-    /// True when PostgreSQL's own regular expressions find `pattern` in `text`, lines apart.
-    pub async fn matches(&self, text: &str, pattern: &str) -> Result<bool> {
-        // `\b` is a word's edge elsewhere, and a backspace here.
-        let pattern = format!("(?n){}", pattern.replace("\\b", "\\y"));
-        let text = text.replace('\0', "");
-        let row = self
-            .watch
-            .query_one("SELECT $1::text ~ $2::text", &[&text, &pattern])
-            .await
-            .with_context(|| format!("the marker {pattern:?}"))?;
-        Ok(row.get(0))
-    }
-
-    /// What the database is from here on is what a case has to leave behind.
-    pub async fn accept(&mut self) -> Result<()> {
-        self.clean = self.print().await?;
-        Ok(())
-    }
-
-    /// Waits until the broker has seen what somebody else did to the schema.
+    /// Waits until the broker and its roles have seen what somebody else did to the schema.
     pub async fn seen(&self) {
-        tokio::time::sleep(SEEN_BY_THE_BROKER).await;
+        if self.ground.layer.judges() || self.ground.layer.enforcement() == "role" {
+            tokio::time::sleep(SEEN_BY_THE_BROKER).await;
+        }
     }
 
-    /// What a case left behind: nothing, changed rows, or a changed schema. Afterwards the database is as at the start.
+    /// What a case left behind. Afterwards the database is as at the start.
     pub async fn reset(&mut self) -> Result<Left> {
-        self.backends_gone().await?;
-        let now = self.print().await?;
-        if now == self.clean {
-            return Ok(Left::Nothing);
-        }
-        let left = if now.catalog == self.clean.catalog {
-            Left::Rows
-        } else {
-            Left::Schema
-        };
-        self.renew().await?;
-        if left == Left::Schema {
+        let left = self.site.reset().await?;
+        // The GRANTs came back with the database; only what the broker reads from the schema is old.
+        if left == Left::Schema && self.ground.layer.judges() {
             self.seen().await;
         }
         Ok(left)
     }
-
-    /// As at the start, for who does not go through the broker.
-    pub async fn again(&mut self) -> Result<()> {
-        self.backends_gone().await?;
-        if self.print().await? != self.clean {
-            self.renew().await?;
-        }
-        Ok(())
-    }
-
-    /// Makes the database anew.
-    pub async fn renew(&mut self) -> Result<()> {
-        let name = self.database.clone();
-        self.admin
-            .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
-            .await?;
-        let create = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
-        let mut tries = 0;
-        // Another plot may be copying the template at this moment.
-        while let Err(error) = self.admin.batch_execute(&create).await {
-            tries += 1;
-            anyhow::ensure!(tries < 50, "{error}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        self.watch = self.ground.superuser(&name).await?;
-        self.clean = self.print().await?;
-        Ok(())
-    }
-
-    /// Waits until no session of a job is left but those that the broker keeps for the next one.
-    async fn backends_gone(&self) -> Result<()> {
-        let sessions = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND usename = '{LOGIN}' AND application_name <> 'hoop-db control' \
-             AND NOT (state = 'idle' AND query = 'DISCARD ALL')",
-            self.database
-        );
-        for _ in 0..200 {
-            if self.value(&sessions).await?.as_deref() == Some("0") {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let left = self.value("SELECT string_agg(concat_ws(' ', pid, application_name, state, wait_event, left(query, 80)), '; ') FROM pg_stat_activity WHERE datname = current_database()").await?;
-        anyhow::bail!("a job's session does not end: {}", left.unwrap_or_default())
-    }
-
-    async fn print(&self) -> Result<Print> {
-        let row = self.watch.query_one(PRINT, &[]).await?;
-        Ok(Print {
-            catalog: row.get(0),
-            rows: row.get(1),
-        })
-    }
 }
-
-/// What a case left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// The database is as it was.
-    Nothing,
-    /// Rows were changed.
-    Rows,
-    /// The schema, roles or settings were changed.
-    Schema,
-}
-
-/// Catalogs by the physical place and the age of their rows; rows of tables, sequences and large objects by what they
-/// hold. Temporary schemas stay behind after any session that used one.
-const PRINT: &str = r"
-WITH catalogs(name) AS (VALUES ('pg_attrdef'), ('pg_attribute'), ('pg_auth_members'), ('pg_authid'), ('pg_cast'),
-  ('pg_class'), ('pg_collation'), ('pg_constraint'), ('pg_conversion'), ('pg_db_role_setting'), ('pg_default_acl'),
-  ('pg_description'), ('pg_event_trigger'), ('pg_extension'), ('pg_foreign_data_wrapper'), ('pg_foreign_server'),
-  ('pg_index'), ('pg_inherits'), ('pg_language'), ('pg_operator'), ('pg_parameter_acl'), ('pg_policy'), ('pg_proc'),
-  ('pg_publication'), ('pg_rewrite'), ('pg_seclabel'), ('pg_statistic_ext'), ('pg_subscription'), ('pg_tablespace'),
-  ('pg_transform'), ('pg_trigger'), ('pg_type'), ('pg_user_mapping')),
-tables AS (SELECT c.oid, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname !~ '^(pg_|information_schema)')
-SELECT
-  (SELECT md5(string_agg(md5(query_to_xml(format('SELECT sum(hashtext(ctid::text || xmin::text)) FROM %I', name), true, true, '')::text), '' ORDER BY name)
-     || pg_read_file('postgresql.auto.conf')
-     || (SELECT coalesce(string_agg(nspname || nspowner::text || coalesce(nspacl::text, ''), ',' ORDER BY oid), '') FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'))
-   FROM catalogs),
-  (SELECT md5(coalesce(string_agg(md5(query_to_xml(format('SELECT t.ctid, t.xmin, t.* FROM ONLY %s t', oid::regclass), true, true, '')::text), '' ORDER BY relname, oid), '')
-     || (SELECT coalesce(sum(hashtext(ctid::text || xmin::text)), 0)::text FROM pg_largeobject)
-     || (SELECT count(*)::text FROM pg_prepared_xacts)) FROM tables)";

@@ -300,6 +300,7 @@ async fn fastpath(plot: &Plot<'_>, played: &mut Played) -> Result<()> {
         "lo_get(oid)",
     ] {
         let oid = plot
+            .site
             .value(&format!("SELECT '{name}'::regprocedure::oid"))
             .await?
             .unwrap_or_default();
@@ -329,7 +330,7 @@ async fn fastpath(plot: &Plot<'_>, played: &mut Played) -> Result<()> {
 }
 
 async fn gssenc(plot: &Plot<'_>, played: &mut Played) -> Result<()> {
-    let mut tcp = TcpStream::connect(("127.0.0.1", plot.ground.house.port)).await?;
+    let mut tcp = TcpStream::connect(("127.0.0.1", plot.port())).await?;
     tcp.write_all(&packet(80_877_104, b"")).await?;
     let answer = tcp.read_u8().await?;
     if answer != b'N' {

@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::layer::Layer;
+
+/// Begins the reason of an attack that brought a secret.
+pub const LEAKED: &str = "a secret was received";
+
 /// What became of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -10,11 +15,11 @@ pub enum Outcome {
     Refused,
     /// An attack that the server refused, or that had no effect.
     WithoutEffect,
-    /// An honest statement that worked, or that was refused where it may be.
+    /// An honest statement that worked, or that was refused where it may be. With nobody in between: an attack that works.
     Fine,
     /// There is no script for this case of the wire, or the server is too old for it.
     Skipped,
-    /// An attack that worked, an honest statement that did not, or a run that could not be judged; with the reason.
+    /// An attack that worked (with nobody in between: one that did not), an honest statement that did not, or a run that could not be judged; with the reason.
     Failed(String),
 }
 
@@ -38,10 +43,12 @@ pub struct Line {
 }
 
 /// All of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Report {
     /// In file order.
     pub lines: Vec<Line>,
+    /// Who enforced.
+    pub layer: Layer,
 }
 
 impl Report {
@@ -99,10 +106,19 @@ impl fmt::Display for Report {
             }
         }
         let worked = self.failures().filter(|line| line.attack).count();
+        if self.layer == Layer::Nobody {
+            return write!(
+                f,
+                "\nenforced by {}: {worked} of {} attacks have no effect there either, and show nothing",
+                self.layer,
+                self.lines.len()
+            );
+        }
         let broken = self.failures().filter(|line| !line.attack).count();
         write!(
             f,
-            "\n{worked} of {} attacks work; {broken} of {} honest statements do not",
+            "\nenforced by {}: {worked} of {} attacks work; {broken} of {} honest statements do not",
+            self.layer,
             self.count(None, |line| line.attack),
             self.count(None, |line| !line.attack)
         )

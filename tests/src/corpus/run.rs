@@ -8,9 +8,12 @@ use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 
 use super::case::{Case, Corpus, Expect};
-use super::ground::{Ground, Left, Plot};
+use super::ground::{Ground, Plot};
+use super::judge::Judge;
+use super::layer::Layer;
+use super::print::Left;
 use super::proto;
-use super::report::{Line, Outcome, Report};
+use super::report::{LEAKED, Line, Outcome, Report};
 use super::steps;
 use super::wire::{self, Mode, Received};
 
@@ -28,8 +31,8 @@ pub struct Options {
     pub only: String,
     /// The ways in which each is sent.
     pub modes: &'static [Mode],
-    /// Attacks only, past the broker: each has to work there, or it is none.
-    pub direct: bool,
+    /// Who stands between the cases and the database.
+    pub layer: Layer,
 }
 
 impl Default for Options {
@@ -38,36 +41,33 @@ impl Default for Options {
             plots: 3,
             only: String::new(),
             modes: Mode::ALL,
-            direct: false,
+            layer: Layer::Both,
         }
     }
 }
 
 /// Tries every case.
 pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
-    let ground = Ground::start(corpus, options.plots).await?;
+    let ground = Ground::start(corpus, options.plots, options.layer).await?;
+    let judge = ground.judge().await?;
     let cases: Vec<(usize, &Case)> = corpus
         .cases
         .iter()
         .enumerate()
         .filter(|(_, case)| case.id.contains(&options.only))
-        .filter(|(_, case)| !options.direct || (case.is_attack() && case.proto.is_none()))
+        .filter(|(_, case)| options.layer != Layer::Nobody || (case.is_attack() && case.proto.is_none()))
         .collect();
     let (next, lines) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = (0..options.plots).map(|number| {
-        let (ground, cases, next, lines) = (&ground, &cases, &next, &lines);
+        let (ground, judge, cases, next, lines) = (&ground, &judge, &cases, &next, &lines);
         async move {
             let mut plot = ground.plot(number).await?;
             while let Some((at, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let tried = if options.direct {
-                    directly(&mut plot, case).await
-                } else {
-                    try_case(&mut plot, case, options.modes).await
-                };
-                let (outcome, ways) = match tried {
+                let (outcome, ways) = match try_case(&mut plot, case, options.modes, judge).await {
                     Ok(done) => done,
                     Err(error) => {
-                        plot.renew().await?;
+                        plot.site.renew().await?;
+                        plot.twin.renew().await?;
                         (Outcome::Failed(format!("not judged: {error:#}")), 0)
                     }
                 };
@@ -87,28 +87,40 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
     try_join_all(workers).await?;
     let mut lines = lines.into_inner().expect("no worker panics");
     lines.sort_by_key(|line| line.at);
-    Ok(Report { lines })
+    Ok(Report {
+        lines,
+        layer: options.layer,
+    })
 }
 
-async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
+async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     // An older server cannot be set up for it, and cannot do what is honest on a newer one. Attacks are tried all the same.
+    let nobody = plot.ground.layer == Layer::Nobody;
     let too_old = case.min_pg.is_some_and(|version| plot.ground.version < version);
-    if too_old && (case.setup.is_some() || !case.is_attack()) {
+    if too_old && (case.setup.is_some() || !case.is_attack() || nobody) {
         return Ok((Outcome::Skipped, 0));
     }
+    if nobody {
+        return works(plot, case).await;
+    }
     if let Some(setup) = &case.setup {
-        plot.superuser(&plot.ground.fill(setup)).await?;
-        plot.accept().await?;
+        let setup = plot.ground.fill(setup);
+        plot.site.superuser(&setup).await?;
+        plot.twin.superuser(&setup).await?;
         plot.seen().await;
+        // The roles follow the schema, so the print is taken after them.
+        plot.site.accept().await?;
+        plot.twin.accept().await?;
     }
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
-        (None, _) if case.steps.is_some() => (conversation(plot, case).await?, 1),
+        (None, _) if case.steps.is_some() => (conversation(plot, case, judge).await?, 1),
         (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
-        (None, Expect::Allow | Expect::Intact) => honest(plot, case).await?,
+        (None, Expect::Allow | Expect::Intact) => honest(plot, case, modes, judge).await?,
     };
     if case.setup.is_some() {
-        plot.renew().await?;
+        plot.site.renew().await?;
+        plot.twin.renew().await?;
         plot.seen().await;
     }
     Ok(done)
@@ -125,7 +137,9 @@ async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome>
     if let Some(reason) = effect(plot, case, &played.received).await? {
         return Ok(Outcome::Failed(reason));
     }
-    crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    if plot.ground.layer.judges() {
+        crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    }
     Ok(if played.received.denied {
         Outcome::Refused
     } else {
@@ -133,51 +147,55 @@ async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome>
     })
 }
 
-/// An attack past the broker. It is one when its check, its marker or a secret says so.
-async fn directly(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
-    if let Some(setup) = &case.setup {
-        plot.superuser(&plot.ground.fill(setup)).await?;
-    }
-    let mut ways = 0;
+/// An attack that nobody stops. It is one when its check, its marker or a secret says so.
+async fn works(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
     let mut seen = String::new();
-    for mode in [Mode::Simple, Mode::Extended] {
-        ways += 1;
-        let mut peer = plot.direct().await?;
+    for (mode, ways) in Mode::PLAIN.iter().zip(1..) {
+        if let Some(setup) = &case.setup {
+            plot.site.superuser(&plot.ground.fill(setup)).await?;
+        }
+        let mut peer = plot.job().await?;
         let received = match &case.steps {
-            Some(steps) => steps::play(plot, &mut peer, steps).await?,
+            Some(steps) => steps::play(plot.ground, &plot.site, &mut peer, steps).await?,
             None => {
-                let sql = steps::fill(plot, &case.sql).await?;
-                wire::send(&mut peer, mode, &sql, case.copy_in.as_deref()).await?
+                let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
+                wire::send(&mut peer, *mode, &sql, case.copy_in.as_deref()).await?
             }
         };
         let _gone = peer.send(&crate::raw::frame('X', b"")).await;
         let worked = told(plot, case, &received).await?;
-        plot.again().await?;
+        plot.reset().await?;
         if worked.is_some() {
             return Ok((Outcome::Fine, ways));
         }
-        seen = received.text;
+        seen = received.text.chars().take(300).collect();
     }
-    let seen: String = seen.chars().take(300).collect();
-    let reason = format!("it has no effect without a broker either: {seen:?}");
-    Ok((Outcome::Failed(reason), ways))
+    let reason = format!("it has no effect with nobody in between either: {seen:?}");
+    Ok((Outcome::Failed(reason), Mode::PLAIN.len()))
 }
 
 /// A case of the wire, message by message.
-async fn conversation(plot: &mut Plot<'_>, case: &Case) -> Result<Outcome> {
+async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result<Outcome> {
     let steps = case.steps.as_deref().unwrap_or_default();
     let mut peer = plot.job().await?;
-    let received = steps::play(plot, &mut peer, steps).await?;
+    let received = steps::play(plot.ground, &plot.site, &mut peer, steps).await?;
     let _gone = peer.send(&crate::raw::frame('X', b"")).await;
     let seen: String = received.text.chars().take(300).collect();
     if !case.is_attack() {
-        plot.reset().await?;
-        let mut peer = plot.direct().await?;
-        let expected = steps::play(plot, &mut peer, steps).await?;
+        let left = plot.reset().await?;
+        let owner = steps::texts(steps).find_map(|sql| judge.owner(sql));
+        if !plot.ground.layer.judges() && (case.expect == Expect::Intact || owner.is_some()) {
+            return Ok(Outcome::Fine);
+        }
+        let mut peer = plot.beside(owner.as_deref()).await?;
+        let expected = steps::play(plot.ground, &plot.twin, &mut peer, steps).await?;
         let _gone = peer.send(&crate::raw::frame('X', b"")).await;
-        plot.reset().await?;
-        if received.denied || received.results != expected.results {
-            let reason = format!("without the broker it gives {:?}; received {seen:?}", expected.results);
+        let left_directly = plot.twin.reset().await?;
+        if received.denied || received.results != expected.results || left != left_directly {
+            let reason = format!(
+                "without it the answer is {:?} and leaves {left_directly:?} ({left:?}); received {seen:?}",
+                expected.results
+            );
             return Ok(Outcome::Failed(reason));
         }
         return Ok(Outcome::Fine);
@@ -185,8 +203,10 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case) -> Result<Outcome> {
     if let Some(reason) = effect(plot, case, &received).await? {
         return Ok(Outcome::Failed(format!("{reason}; received {seen:?}")));
     }
-    crate::raw::served(&plot.ground.house, &plot.grant).await?;
-    Ok(if received.denied {
+    if plot.ground.layer.judges() {
+        crate::raw::served(&plot.ground.house, &plot.grant).await?;
+    }
+    Ok(if plot.refused(&received) {
         Outcome::Refused
     } else {
         Outcome::WithoutEffect
@@ -195,7 +215,7 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case) -> Result<Outcome> {
 
 /// An attack, in every way: none may have an effect.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
-    let sql = steps::fill(plot, &case.sql).await?;
+    let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -206,7 +226,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !received.denied => Some("it was not refused".to_owned()),
+            None if case.expect == Expect::Mask && !plot.refused(&received) => Some("it was not refused".to_owned()),
             // What the broker refused must not have reached the server, in whole.
             None if received.denied && !received.limited && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
                 Some("its text went upstream".to_owned())
@@ -232,7 +252,7 @@ async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Rec
     let mut peer = plot.job().await?;
     let received = wire::send(&mut peer, mode, text, case.copy_in.as_deref())
         .await
-        .with_context(|| format!("{mode:?} through the broker"))?;
+        .with_context(|| format!("{mode:?}, with {}", plot.ground.layer))?;
     let _gone = peer.send(&crate::raw::frame('X', b"")).await;
     Ok(received)
 }
@@ -251,13 +271,13 @@ async fn effect(plot: &mut Plot<'_>, case: &Case, received: &Received) -> Result
 async fn told(plot: &Plot<'_>, case: &Case, received: &Received) -> Result<Option<String>> {
     let mut found = None;
     if let Some(check) = &case.check
-        && plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
+        && plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t")
     {
         found = Some("the check says that it worked".to_owned());
     }
     let text = format!("{}{}", received.text, String::from_utf8_lossy(&received.bytes));
-    if plot.matches(&text, SECRET).await? {
-        found = Some("a secret was received".to_owned());
+    if plot.site.matches(&text, SECRET).await? {
+        found = Some(LEAKED.to_owned());
     }
     match case.marker.as_deref() {
         None | Some("NEVER") => {}
@@ -266,13 +286,15 @@ async fn told(plot: &Plot<'_>, case: &Case, received: &Received) -> Result<Optio
                 found = Some("no error was received".to_owned());
             }
         }
+        // PostgreSQL's refusal repeats the names that the attack said, and takes as long as the machine is busy.
+        Some(_) if plot.ground.layer.is_roles_alone() && received.is_only_refusal() => {}
         Some("SLOW") => {
             if !received.denied && received.took > SLOW {
                 found = Some(format!("it took {:?}", received.took));
             }
         }
         Some(marker) => {
-            if plot.matches(&received.text, marker).await? {
+            if plot.site.matches(&received.text, marker).await? {
                 found = Some(format!("the marker {marker:?} was received"));
             }
         }
@@ -280,15 +302,18 @@ async fn told(plot: &Plot<'_>, case: &Case, received: &Received) -> Result<Optio
     Ok(found)
 }
 
-/// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then.
-async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
-    let sql = steps::fill(plot, &case.sql).await?;
+/// An honest statement gives what it gives without a broker; where it may be refused, it has no effect then. Without a
+/// broker in between it gives a grant's login what it gives a superuser.
+async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
+    let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
+    let owner = judge.owner(&sql);
     let mut ways = 0;
-    for mode in [Mode::Simple, Mode::Extended, Mode::Pipeline] {
+    let plain = |mode: &Mode| matches!(mode, Mode::Simple | Mode::Extended | Mode::Pipeline);
+    for mode in modes.iter().copied().filter(plain) {
         ways += 1;
         let received = job(plot, mode, &sql, case).await?;
         let harmed = match &case.check {
-            Some(check) => plot.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
+            Some(check) => plot.site.value(&plot.ground.fill(check)).await?.as_deref() == Some("t"),
             None => false,
         };
         // Where a statement decides what the next one means, they are sent one by one.
@@ -315,16 +340,25 @@ async fn honest(plot: &mut Plot<'_>, case: &Case) -> Result<(Outcome, usize)> {
             }
             continue;
         }
-        if mode == Mode::Simple && !whole && !received.errors.iter().any(|state| state == "42601") {
+        if !plot.ground.layer.judges() && (case.expect == Expect::Intact || owner.is_some()) {
+            // Roles may refuse what the policy does not name; and what runs as an owner is the broker's alone.
+            continue;
+        }
+        if mode == Mode::Simple
+            && plot.ground.layer.judges()
+            && !whole
+            && !received.errors.iter().any(|state| state == "42601")
+        {
             return failed("what was sent is not what the server received".to_owned());
         }
-        let mut direct = plot.direct().await?;
-        let expected = wire::send(&mut direct, mode, &sql, case.copy_in.as_deref()).await?;
+        let mut direct = plot.beside(owner.as_deref()).await?;
+        let twin_sql = steps::fill(plot.ground, &plot.twin, &case.sql).await?;
+        let expected = wire::send(&mut direct, mode, &twin_sql, case.copy_in.as_deref()).await?;
         let _gone = direct.send(&crate::raw::frame('X', b"")).await;
-        let left_directly = plot.reset().await?;
+        let left_directly = plot.twin.reset().await?;
         if received.results != expected.results || left != left_directly {
             return failed(format!(
-                "without the broker it gives {:?} and leaves {left_directly:?} ({left:?})",
+                "without it the answer is {:?} and leaves {left_directly:?} ({left:?})",
                 expected.results
             ));
         }

@@ -9,30 +9,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::ground::Plot;
+use super::ground::Ground;
+use super::site::Site;
 use super::wire::Received;
 use crate::raw::{self, Raw};
 
-/// Fills in what a case leaves to the runner, and `{OID:type}` with the number of a type of this database.
-pub async fn fill(plot: &Plot<'_>, text: &str) -> Result<String> {
-    let mut text = plot.ground.fill(text).replace("{DATABASE}", &plot.database);
+/// Fills in what a case leaves to the runner, and what depends on the database: its name, and `{OID:type}` with the
+/// number of a type.
+pub async fn fill(ground: &Ground, site: &Site, text: &str) -> Result<String> {
+    let mut text = ground.fill(text).replace("{DATABASE}", &site.name);
     while let Some((head, tail)) = text.split_once("{OID:") {
         let (name, rest) = tail.split_once('}').context("{OID: without an end")?;
-        let oid = plot.value(&format!("SELECT '{name}'::regtype::oid")).await?;
+        let oid = site.value(&format!("SELECT '{name}'::regtype::oid")).await?;
         text = format!("{head}{}{rest}", oid.unwrap_or_default());
     }
     Ok(text)
 }
 
-/// Says everything to `peer`, and takes everything that comes back.
-pub async fn play(plot: &Plot<'_>, peer: &mut Raw, steps: &[Vec<String>]) -> Result<Received> {
+/// Says everything to `peer`, which is in the database of `site`, and takes everything that comes back.
+pub async fn play(ground: &Ground, site: &Site, peer: &mut Raw, steps: &[Vec<String>]) -> Result<Received> {
     let began = Instant::now();
     let mut received = Received::default();
     let (mut out, mut due) = (Vec::new(), 0);
     for step in steps {
         let mut words = Vec::with_capacity(step.len());
         for word in step {
-            words.push(fill(plot, word).await?);
+            words.push(fill(ground, site, word).await?);
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if words == ["R"] {
@@ -47,6 +49,15 @@ pub async fn play(plot: &Plot<'_>, peer: &mut Raw, steps: &[Vec<String>]) -> Res
     exchange(peer, &mut received, &mut out, &mut due).await?;
     received.took = began.elapsed();
     Ok(received)
+}
+
+/// The SQL that the steps say.
+pub fn texts(steps: &[Vec<String>]) -> impl Iterator<Item = &str> {
+    steps.iter().filter_map(|step| match step.as_slice() {
+        [word, sql] if word == "Q" => Some(sql.as_str()),
+        [word, _, sql, ..] if word == "P" => Some(sql.as_str()),
+        _ => None,
+    })
 }
 
 fn message(words: &[&str]) -> Result<Vec<u8>> {

@@ -42,6 +42,9 @@ impl Mode {
         Self::Copied,
     ];
 
+    /// As it is written, in one message and statement by statement.
+    pub const PLAIN: &'static [Self] = &[Self::Simple, Self::Extended];
+
     /// What is sent for `sql`; `None` where it cannot be sent like this.
     pub fn wrap(self, sql: &str) -> Option<String> {
         let single = sql::read(sql, &Snapshot::default()).is_ok_and(|statements| statements.len() == 1);
@@ -114,6 +117,11 @@ impl Received {
                 _ => {}
             }
         }
+    }
+
+    /// PostgreSQL refused every statement for want of a right, and no row came.
+    pub fn is_only_refusal(&self) -> bool {
+        !self.errors.is_empty() && self.results.lines().all(|line| line == "ERROR 42501")
     }
 
     fn complaint(&mut self, tag: char, body: &[u8]) {

@@ -15,7 +15,7 @@ use hoop::sql::{Snapshot, Unreadable};
 use serde::{Deserialize, Serialize};
 
 use super::{Aim, Report, Rng, Score, regress};
-use crate::corpus::{Corpus, Ground};
+use crate::corpus::{Corpus, Ground, Layer};
 use crate::house::root;
 
 /// A reading that takes longer is a hang.
@@ -226,7 +226,7 @@ fn peak() -> u64 {
 /// Seeds from everywhere, and the corpus' live schema.
 async fn gather() -> Result<Material> {
     let corpus = Corpus::own()?;
-    let ground = Ground::start(&corpus, 1).await?;
+    let ground = Ground::start(&corpus, 1, Layer::Proxy).await?;
     let snapshot = ground.judge().await?.snapshot.as_ref().clone();
     let mut texts: Vec<String> = corpus.cases.iter().map(|case| ground.fill(&case.sql)).collect();
     for entry in std::fs::read_dir(root().join("tests/corpus/workload"))? {

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{Aim, Report, Rng, Score};
-use crate::corpus::ground::Left;
 use crate::corpus::mutate::Mutator;
+use crate::corpus::print::Left;
 use crate::corpus::wire::{Mode, send};
-use crate::corpus::{Corpus, Ground, Judge};
+use crate::corpus::{Corpus, Ground, Judge, Layer};
 
 /// `judged` mutations through reading and judging in this process, `sent` of them through an endpoint.
 pub async fn reworded(seed: u64, judged: u64, sent: u64) -> Result<Report> {
     let corpus = Corpus::own()?;
-    let ground = Ground::start(&corpus, 1).await?;
+    let ground = Ground::start(&corpus, 1, Layer::Proxy).await?;
     let judge = ground.judge().await?;
     let refused: Vec<(String, String)> = corpus
         .cases

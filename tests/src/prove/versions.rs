@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// A proof: its name, and the command line that runs it; `prove` is this program.
 const PROOFS: &[(&str, &[&str])] = &[
-    ("corpus", &["corpus", "tests/corpus"]),
-    ("reach", &["corpus", "tests/corpus/reach"]),
+    ("corpus", &["corpus", "tests/corpus", "--layer", "proxy"]),
+    ("reach", &["corpus", "tests/corpus/reach", "--layer", "proxy"]),
     (
         "tests",
         &[
