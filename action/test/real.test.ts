@@ -81,7 +81,7 @@ test('a grant works, denies, is told about, and is dead after post', async () =>
   const open = client(job.env);
   await open.connect();
   expect((await open.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
-  const denied = await open.query('DROP TABLE hoop_action_test_table').catch((error: unknown) => error);
+  const denied = await open.query('CREATE TABLE public.hoop_action_test (id int)').catch((error: unknown) => error);
   expect(denied).toMatchObject({ code: '42501', message: expect.stringMatching(/denied by .+:\d+/) });
   expect((await open.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
 
@@ -125,7 +125,7 @@ test('a denied statement fails the job that asks for it', async () => {
   await one.main();
   const open = client(job.env);
   await open.connect();
-  await expect(open.query('DROP TABLE hoop_action_test_table')).rejects.toMatchObject({ code: '42501' });
+  await expect(open.query('CREATE TABLE public.hoop_action_test (id int)')).rejects.toMatchObject({ code: '42501' });
   await open.end();
   const post = await one.post();
   expect(post.status).toBe(1);

@@ -255,5 +255,5 @@ async fn prepared_once_and_run_after_the_schema_moved() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_queries_never_bring_back_a_secret() -> Result<()> {
-    tests::prove::masks::masks(20_261_122, 600).await?.sound()
+    tests::prove::masks::masks(20_261_122, 150).await?.sound()
 }

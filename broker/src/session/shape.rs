@@ -96,6 +96,10 @@ mod tests {
         let mut statements = read(text, snapshot).ok()?;
         for statement in &mut statements {
             statement.span = 0..0;
+            for source in &mut statement.sources {
+                source.at = 0;
+                source.qualified.clear();
+            }
         }
         Some(statements)
     }

@@ -91,11 +91,12 @@ fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Ve
     }];
     for place in &source.qualified {
         let at = token_at(tokens, *place)?;
-        // The schema and its dot go.
-        let [(_, schema), (Token::Ascii46, _), (_, rest)] = tokens.get(at..at + 3).unwrap_or_default() else {
-            return Err(strange("a column is named with its schema"));
+        // Everything before the table's name goes: the schema, and the database if it is there.
+        let table = name_end(tokens, at)?.checked_sub(2).filter(|table| *table > at);
+        let (Some((_, first)), Some((_, rest))) = (tokens.get(at), table.and_then(|table| tokens.get(table))) else {
+            return Err(strange("a column named with its schema"));
         };
-        edits.push((schema.start..rest.start, String::new()));
+        edits.push((first.start..rest.start, String::new()));
     }
     if let (Some(grouping), false) = (&source.grouping, grouped.is_empty()) {
         let item = identifier(&source.shown);
@@ -282,9 +283,9 @@ fn expect(tree: &mut Value, replacement: &Replacement, query: &Value, done: &mut
             if let Some(Value::Object(column)) = object.get_mut("ColumnRef")
                 && location(column).is_some_and(|at| source.qualified.contains(&at))
                 && let Some(Value::Array(fields)) = column.get_mut("fields")
-                && fields.len() > 2
+                && let Some(before) = fields.len().checked_sub(2)
             {
-                fields.remove(0);
+                fields.drain(..before);
                 done.qualified += 1;
             }
             for value in object.values_mut() {

@@ -15,6 +15,7 @@ mod expression;
 mod filter;
 mod from;
 mod label;
+mod literal;
 mod merge;
 pub(in crate::sql) mod names;
 mod objects;

@@ -1,7 +1,7 @@
 //! Functions that take the name of a sequence, and a query that pins the name of a setting.
 
 use super::Walk;
-use super::expression::text_literal;
+use super::literal::text_literal;
 use super::names::strings;
 use super::scope::{Item, Output};
 use crate::sql::grammar::NodeEnum;

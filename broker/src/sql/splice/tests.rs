@@ -66,6 +66,10 @@ const PLACES: &[(&str, &str)] = &[
         "SELECT customers . id, customers.* FROM (SELECT 1) AS \"customers\"",
     ),
     (
+        "SELECT corpus.public.customers.id, corpus.public.customers.* FROM corpus.public.customers",
+        "SELECT customers.id, customers.* FROM (SELECT 1) AS \"customers\"",
+    ),
+    (
         "SELECT o.id FROM orders o JOIN \"customers\" ON customers.id = o.customer_id",
         "SELECT o.id FROM orders o JOIN (SELECT 1) AS \"customers\" ON customers.id = o.customer_id",
     ),
