@@ -166,7 +166,7 @@ async fn only_what_is_known_works(folder: &str, part: Part) -> Result<()> {
 
 in_parts!(
     fresh_attacks_do_not_work,
-    sample 0 of 4,
+    sample 0 of 12,
     |part| only_what_is_known_works("", part)
 );
 
