@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use hoop::demo::cluster::{SUPERUSER, free_port};
 use serde_json::{Value, json};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::House;
 use crate::house::{DATABASE, Grant, Plan};
@@ -196,4 +196,15 @@ pub async fn settle(admin: &Client, live: &[&Grant], within: Duration) -> Result
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The only value of a query.
+pub async fn value(client: &Client, sql: &str) -> Result<String> {
+    let rows = client.simple_query(sql).await.with_context(|| sql.to_owned())?;
+    rows.iter()
+        .find_map(|row| match row {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .with_context(|| format!("{sql}: no value"))
 }

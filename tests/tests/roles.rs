@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tests::House;
 use tests::house::Grant;
-use tests::roles::{Second, admin, as_login, direct, left_over, login_of, plan, settle};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tests::roles::{Second, admin, as_login, direct, left_over, login_of, plan, settle, value};
+use tokio_postgres::Client;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,17 +20,6 @@ async fn refused(client: &Client, sql: &str) -> String {
             .code()
             .map_or_else(|| error.to_string(), |code| code.code().to_owned()),
     }
-}
-
-/// The only value of a query.
-async fn value(client: &Client, sql: &str) -> Result<String> {
-    let rows = client.simple_query(sql).await.with_context(|| sql.to_owned())?;
-    rows.iter()
-        .find_map(|row| match row {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        })
-        .with_context(|| format!("{sql}: no value"))
 }
 
 async fn owner(admin: &Client, table: &str) -> Result<String> {

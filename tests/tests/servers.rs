@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tests::House;
 use tests::house::Grant;
-use tests::roles::{admin, login_of, plan};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tests::roles::{admin, login_of, plan, value};
+use tokio_postgres::Client;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -16,17 +16,6 @@ async fn house() -> Result<(House, Client)> {
     let house = House::plan(plan()).await?;
     let admin = admin(&house).await?;
     Ok((house, admin))
-}
-
-/// The only value of a query.
-async fn value(client: &Client, sql: &str) -> Result<String> {
-    let rows = client.simple_query(sql).await.with_context(|| sql.to_owned())?;
-    rows.iter()
-        .find_map(|row| match row {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        })
-        .with_context(|| format!("{sql}: no value"))
 }
 
 /// Runs what the log says to run, after `asked`.
