@@ -52,25 +52,23 @@ impl<'a> Masked<'a> {
             broken: BTreeMap::new(),
             lost: Vec::new(),
         };
+        let mut found = Vec::new();
         for rule in &scope.masks {
             let Some(own) = snapshot.relation(&rule.schema, &rule.table) else {
                 masked.lost.push(rule);
                 continue;
             };
+            let family = family(own, snapshot);
             if !own.columns.contains(&rule.column) {
-                for kin in family(own, snapshot) {
-                    masked.broken.insert(place(kin), rule);
-                }
+                masked.broken.extend(family.iter().map(|kin| (place(kin), rule)));
             }
+            found.push((rule, family));
             let by_column = masked.columns.entry(place(own)).or_default();
             by_column.insert(&rule.column, rule);
         }
         // A relation's own masks come first: those of its family only fill what is left.
-        for rule in &scope.masks {
-            let Some(own) = snapshot.relation(&rule.schema, &rule.table) else {
-                continue;
-            };
-            for kin in family(own, snapshot) {
+        for (rule, family) in found {
+            for kin in family {
                 if kin.columns.contains(&rule.column) {
                     let by_column = masked.columns.entry(place(kin)).or_default();
                     by_column.entry(&rule.column).or_insert(rule);
@@ -377,14 +375,7 @@ fn place(relation: &Relation) -> (&str, &str) {
 /// The relation, what it inherits from, and what inherits from it.
 fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
     let mut family = vec![own];
-    let mut at = 0;
-    while let Some(child) = family.get(at).copied() {
-        at += 1;
-        for (schema, name) in &child.parents {
-            let parent = snapshot.relation(schema, name);
-            family.extend(parent.filter(|parent| !family.iter().any(|known| known.oid == parent.oid)));
-        }
-    }
+    family.extend(snapshot.ancestors(own));
     let mut below = vec![own];
     let mut at = 0;
     while let Some(parent) = below.get(at).copied() {

@@ -277,6 +277,25 @@ impl Snapshot {
         self.relations.get(schema)?.get(name)
     }
 
+    /// The relations whose rows those of this one are, too: what it inherits from, or is a partition of.
+    pub fn ancestors<'a>(&'a self, relation: &'a Relation) -> Vec<&'a Relation> {
+        let mut found: Vec<&Relation> = Vec::new();
+        let mut waiting = vec![relation];
+        while let Some(child) = waiting.pop() {
+            for parent in child
+                .parents
+                .iter()
+                .filter_map(|(schema, name)| self.relation(schema, name))
+            {
+                if !found.iter().any(|known| known.oid == parent.oid) {
+                    found.push(parent);
+                    waiting.push(parent);
+                }
+            }
+        }
+        found
+    }
+
     /// The relation an unqualified `name` means: the first hit along the search path.
     pub fn resolve_relation(&self, name: &str) -> Option<&Relation> {
         self.search_path.iter().find_map(|schema| self.relation(schema, name))

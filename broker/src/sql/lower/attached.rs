@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
     /// Parents, children, and tables in which rows go when rows go here.
     fn kin(&mut self, relation: &'a Relation, class: Class, reaches: &mut BTreeSet<(String, String)>) {
         let kin = self.family(relation);
-        for other in kin.iter().copied().chain(ancestors(self.snapshot, relation)) {
+        for other in kin.iter().copied().chain(self.snapshot.ancestors(relation)) {
             if other.oid != relation.oid {
                 reaches.insert((other.schema.clone(), other.name.clone()));
             }
@@ -340,25 +340,6 @@ pub(super) fn all(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
 /// What looking at every relation costs.
 pub(super) fn everything(snapshot: &Snapshot) -> usize {
     snapshot.relations.values().map(BTreeMap::len).sum()
-}
-
-/// The relations whose rows those of this one are, too.
-pub(super) fn ancestors<'a>(snapshot: &'a Snapshot, relation: &'a Relation) -> Vec<&'a Relation> {
-    let mut found: Vec<&Relation> = Vec::new();
-    let mut waiting = vec![relation];
-    while let Some(child) = waiting.pop() {
-        for parent in child
-            .parents
-            .iter()
-            .filter_map(|(schema, name)| snapshot.relation(schema, name))
-        {
-            if !found.iter().any(|known| known.oid == parent.oid) {
-                found.push(parent);
-                waiting.push(parent);
-            }
-        }
-    }
-    found
 }
 
 /// Whether a trigger can fire for what is written.

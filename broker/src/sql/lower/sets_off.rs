@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Walk;
-use super::attached::{Written, all, ancestors, everything};
+use super::attached::{Written, all, everything};
 use crate::sql::{Class, Relation};
 
 impl<'a> Walk<'a> {
@@ -42,7 +42,7 @@ impl<'a> Walk<'a> {
             }
             let columns = columns.filter(|_| parent.oid == relation.oid);
             let mut kin = self.family(parent);
-            kin.extend(ancestors(self.snapshot, parent));
+            kin.extend(self.snapshot.ancestors(parent));
             for other in all(self.snapshot) {
                 let points = other.attached.references.iter().any(|to| {
                     to.cascades
