@@ -40,6 +40,16 @@ pub(super) struct Masked<'a> {
     lost: Vec<&'a MaskRule>,
 }
 
+/// A masked column that a statement reads in FROM.
+pub(super) struct Shown<'a> {
+    /// `schema.table.column` of the relation that stands there, which may not be the one that the rule names.
+    pub column: String,
+    /// How it is replaced.
+    pub rule: &'a MaskRule,
+    /// Where the relation stands in the text, in bytes.
+    pub at: usize,
+}
+
 /// What is allowed with masks: nothing to replace, or what.
 pub(super) type Replaced = (Vec<Replacement>, BTreeSet<String>);
 
@@ -136,20 +146,35 @@ impl<'a> Masked<'a> {
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }
-        let (mut replacements, mut shown) = (Vec::new(), BTreeSet::new());
+        let mut replacements = Vec::new();
         for source in &statement.sources {
-            let Some(masks) = self.of(&source.schema, &source.name) else {
-                continue;
-            };
-            replacements.push(self.stand_in(source, masks, statement)?);
-            let read = |column: &&&str| match &source.columns {
-                Columns::Whole => true,
-                Columns::Named(named) => named.iter().any(|name| name == **column),
-            };
-            let named = masks.keys().filter(read);
-            shown.extend(named.map(|column| format!("{}.{}.{column}", source.schema, source.name)));
+            if let Some(masks) = self.of(&source.schema, &source.name) {
+                replacements.push(self.stand_in(source, masks, statement)?);
+            }
         }
+        let shown = self.shown(statement).into_iter().map(|shown| shown.column).collect();
         Ok((replacements, shown))
+    }
+
+    /// The masked columns that are read in FROM, in the order of the text.
+    pub(super) fn shown(&self, statement: &Statement) -> Vec<Shown<'a>> {
+        let mut shown = Vec::new();
+        for source in &statement.sources {
+            for (column, rule) in self.of(&source.schema, &source.name).into_iter().flatten() {
+                let is_read = match &source.columns {
+                    Columns::Whole => true,
+                    Columns::Named(named) => named.iter().any(|name| name == column),
+                };
+                if is_read {
+                    shown.push(Shown {
+                        column: format!("{}.{}.{column}", source.schema, source.name),
+                        rule,
+                        at: source.at,
+                    });
+                }
+            }
+        }
+        shown
     }
 
     /// What no statement of a scope with masks may touch.
