@@ -13,7 +13,7 @@ use crate::policy::{MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault};
-use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, Touch};
+use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
 
 /// The name that a relation goes by inside of what stands for it.
 const INNER: &str = "hoop";
@@ -222,7 +222,7 @@ impl<'a> Masked<'a> {
             touch.class,
             Class::Select | Class::CopyOut | Class::Update | Class::Delete | Class::Merge
         );
-        let system = matches!(touch.schema.as_str(), "pg_catalog" | "information_schema" | "pg_temp");
+        let system = matches!(touch.schema.as_str(), "pg_catalog" | "information_schema" | TEMPORARY);
         let literal = |table: &RelationPattern| table.pattern.is_literal() && table.covers(&touch.schema, &touch.name);
         let named = || self.scope.can.iter().any(|rule| rule.tables.iter().any(literal));
         let has = |rule: &&&MaskRule| relation.columns.contains(&rule.column);
