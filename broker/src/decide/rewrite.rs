@@ -147,9 +147,30 @@ impl<'a> Masked<'a> {
                 Columns::Named(named) => named.iter().any(|name| name == **column),
             };
             let named = masks.keys().filter(read);
+            self.unwritten(source, named.clone().next().and_then(|column| masks.get(column)), statement)?;
             shown.extend(named.map(|column| format!("{}.{}.{column}", source.schema, source.name)));
         }
         Ok((replacements, shown))
+    }
+
+    /// Masked values do not choose the rows that a statement changes, and are not written into a table that is there.
+    fn unwritten(&self, source: &Source, read: Option<&&MaskRule>, statement: &Statement) -> Result<(), Box<Denial>> {
+        let changed = statement.touches.iter().find(|touch| {
+            let changes = matches!(touch.class, Class::Insert | Class::Update | Class::Delete | Class::Merge);
+            changes && touch.kind == Kind::Relation
+        });
+        let (Some(changed), Some(rule)) = (changed, read) else {
+            return Ok(());
+        };
+        let asked = format!("{} {}", verb(changed.class), relation(changed));
+        let detail = format!(
+            "{}.{} is masked, and is read by a statement that changes {}: masks would be written, or would choose the wrong rows",
+            reason::name(&source.schema, &source.name),
+            rule.column,
+            relation(changed)
+        );
+        let hint = "leave the column out, or make a new table of the masked rows (CREATE TABLE … AS)";
+        Err(self.deny(&rule.origin, &asked, detail, hint))
     }
 
     /// What no statement of a scope with masks may touch.
