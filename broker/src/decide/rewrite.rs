@@ -152,7 +152,11 @@ impl<'a> Masked<'a> {
                 replacements.push(self.stand_in(source, masks, statement)?);
             }
         }
-        let shown = self.shown(statement).into_iter().map(|shown| shown.column).collect();
+        let shown = self.shown(statement);
+        if let Some(first) = shown.first() {
+            self.unwritten(first, statement)?;
+        }
+        let shown = shown.into_iter().map(|shown| shown.column).collect();
         Ok((replacements, shown))
     }
 
@@ -175,6 +179,28 @@ impl<'a> Masked<'a> {
             }
         }
         shown
+    }
+
+    /// Masked values do not choose the rows that a statement changes, and are not written into a table that is there.
+    fn unwritten(&self, read: &Shown<'_>, statement: &Statement) -> Result<(), Box<Denial>> {
+        let changed = statement.touches.iter().find(|touch| {
+            let changes = matches!(
+                touch.class,
+                Class::Insert | Class::Update | Class::Delete | Class::Merge
+            );
+            changes && touch.kind == Kind::Relation
+        });
+        let Some(changed) = changed else {
+            return Ok(());
+        };
+        let asked = format!("{} {}", verb(changed.class), relation(changed));
+        let detail = format!(
+            "{} is masked, and is read by a statement that changes {}: masks would be written, or would choose the wrong rows",
+            read.column,
+            relation(changed)
+        );
+        let hint = "leave the column out, or make a new table of the masked rows (CREATE TABLE … AS)";
+        Err(self.deny(&read.rule.origin, &asked, detail, hint))
     }
 
     /// What no statement of a scope with masks may touch.
