@@ -66,6 +66,9 @@ pub struct Unfit {
     pub why: String,
 }
 
+/// The broker's own schema in a database: it holds the views that stand for tables with masks, and nobody may name it.
+pub const SCHEMA: &str = "hoop_masks";
+
 /// The address that stands for every other.
 pub const EMAIL: &str = "x***@example.test";
 

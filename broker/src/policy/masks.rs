@@ -78,7 +78,9 @@ impl RawMask {
 /// stands.
 pub fn check_enforcement(masks: &[RawMask], key: (&str, Span), enforcement: Enforcement, report: &mut Report) {
     if enforcement == Enforcement::Role {
-        not_yet_enforced(&format!("{}` with `enforcement: role", key.0), key.1, report);
+        for raw in masks.iter().filter(|raw| raw.mask.needs_key()) {
+            not_yet_enforced(&format!("{}` in `{}", raw.mask, key.0), raw.mask_span, report);
+        }
         return;
     }
     for raw in masks.iter().filter(|raw| raw.mask.needs_key()) {

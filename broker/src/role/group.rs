@@ -9,8 +9,10 @@ use serde::Deserialize;
 use tokio_postgres::Transaction;
 
 use super::fault::RoleFault;
-use super::names;
+use super::names::{self, Names};
+use super::views;
 use crate::catalog::{Part, query, read_user};
+use crate::decide::rewrite;
 use crate::decide::rights::{self, Object, Privilege, Right, Routine, Surroundings};
 use crate::policy::Scope;
 use crate::sql::Snapshot;
@@ -101,15 +103,16 @@ pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tok
 /// Makes the role unless it is there, and brings its rights in step with the scope and the schema.
 pub async fn sync(
     transaction: &Transaction<'_>,
-    database: &str,
+    (database, names): (&str, &Names),
     role: &str,
     scope: &Scope,
     about: &str,
 ) -> Result<Synced, RoleFault> {
     let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(database, doing, &error);
-    // Types print with their schemas, and nothing of anybody's can stand in front of the server's own.
+    // Types print with their schemas, and nothing of anybody's can stand in front of the server's own. Views wait for
+    // the locks of migrations, and everybody waits for this transaction.
     transaction
-        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '3s'")
         .await
         .map_err(failed("the search path"))?;
     ensure(transaction, role, about)
@@ -130,7 +133,13 @@ pub async fn sync(
     };
     let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    let (synced, statements) = difference(scope, &snapshot, &document, role);
+    let owners: Vec<&str> = scope.can.iter().filter_map(|rule| rule.owner.as_deref()).collect();
+    let wanted = rewrite::views(scope, &snapshot);
+    let built = views::build(transaction, database, names, &wanted, &owners).await?;
+    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names));
+    for (owner, count) in built.withheld {
+        *synced.withheld.entry(owner).or_default() += count;
+    }
     if !statements.is_empty() {
         transaction
             .batch_execute(&statements.join(";\n"))
@@ -141,8 +150,14 @@ pub async fn sync(
 }
 
 /// What to give and what to take.
-fn difference(scope: &Scope, snapshot: &Snapshot, document: &Document, role: &str) -> (Synced, Vec<String>) {
+fn difference(
+    scope: &Scope,
+    snapshot: &Snapshot,
+    document: &Document,
+    (role, views): (&str, Vec<String>),
+) -> (Synced, Vec<String>) {
     let around = Surroundings {
+        views,
         schemas: document.schemas.clone(),
         routines: document
             .routines
@@ -284,7 +299,7 @@ mod tests {
             public: vec![held("open", "SELECT")],
             foreign: vec![held("foreign", "dba"), held("open", "dba")],
         };
-        let (synced, statements) = difference(&scope, &snapshot, &document, "g");
+        let (synced, statements) = difference(&scope, &snapshot, &document, ("g", Vec::new()));
         assert_eq!(
             statements,
             [

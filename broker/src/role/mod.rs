@@ -10,6 +10,7 @@ mod keeper;
 mod lack;
 mod login;
 mod names;
+mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -280,6 +281,7 @@ impl Database {
         ];
         let dress = Dress {
             group: group.to_owned(),
+            keepers: owners.iter().map(|owner| self.names.keeper(owner)).collect(),
             owners,
             // Every runtime may hold a warm connection beside the ones in use, and an ended one takes a moment to go.
             connections: limits
@@ -331,7 +333,7 @@ impl Database {
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
         let client = self.controls.get(&self.target).await?;
-        lack::of_login(&**client, &self.names.groups)
+        lack::of_login(&**client, &[&self.names.groups, &self.names.keepers])
             .await
             .map_err(|error| RoleFault::of(&self.target.name, "looking at the broker's login", &error))
     }
@@ -378,7 +380,7 @@ impl Database {
         let mut client = self.controls.get(&self.target).await?;
         let transaction = client.transaction().await.map_err(failed)?;
         group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
-        let synced = group::sync(&transaction, &self.target.name, name, scope, about).await?;
+        let synced = group::sync(&transaction, (&self.target.name, &self.names), name, scope, about).await?;
         transaction.commit().await.map_err(failed)?;
         if synced.granted + synced.revoked > 0 {
             tracing::info!(database = %self.target.name, role = %name, scope = %scope.name, granted = synced.granted,
