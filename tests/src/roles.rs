@@ -42,8 +42,12 @@ pub fn masked(enforcement: &'static str) -> Plan {
             GRANT pg_signal_backend TO hoop_broker; GRANT crm_owner TO hoop_broker WITH ADMIN OPTION; \
             CREATE SCHEMA crm AUTHORIZATION crm_owner; SET ROLE crm_owner;\n";
         plan.schema += &tables.replace("CREATE SCHEMA crm;", "");
+        // A scope that runs no DDL: its login can become nobody.
+        let (head, scope) = plan.policy.split_once("  masked:\n").unwrap_or_default();
+        let reader = scope.replace("write, ddl, lock", "write");
         let own = ", as: crm_owner }";
-        plan.policy = plan.policy.replace("\"crm.made*\"] }", &format!("\"crm.made*\"]{own}"));
+        let scope = scope.replace("\"crm.made*\"] }", &format!("\"crm.made*\"]{own}"));
+        plan.policy = format!("{head}  masked:\n{scope}\n  reader:\n{reader}");
         plan.extra = plan.extra.replace(
             "objects: [sequence, type] }",
             &format!("objects: [sequence, type]{own}"),

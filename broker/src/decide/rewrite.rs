@@ -378,10 +378,11 @@ impl<'a> Masked<'a> {
                 _ if !covered(name) => Mask::Nullify
                     .expression(&raw, &fact.of, &key)
                     .map_err(|unfit| (None, unfit)),
-                Some(rule) => rule
-                    .mask
-                    .expression(&raw, &fact.of, &key)
-                    .map_err(|unfit| (Some(*rule), unfit)),
+                Some(rule) => match self.scope.enforcement {
+                    Enforcement::Role => rule.mask.expression_with_key(&raw, &fact.of, &key),
+                    Enforcement::Shared => rule.mask.expression(&raw, &fact.of, &key),
+                }
+                .map_err(|unfit| (Some(*rule), unfit)),
                 None => Ok(raw.clone()),
             };
             let value = value.map_err(|(rule, unfit)| (rule, unfit.to_string()))?;
@@ -436,7 +437,7 @@ fn place(relation: &Relation) -> (&str, &str) {
 }
 
 /// The relation, what it inherits from, and what inherits from it.
-fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
+pub fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
     let mut family = vec![own];
     family.extend(snapshot.ancestors(own));
     let mut below = vec![own];

@@ -6,14 +6,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{GenericClient, Transaction};
 
 use super::fault::RoleFault;
+use super::keys;
 use super::lack::{self, Lack};
 use super::names::Names;
 use crate::decide::rewrite::View;
 use crate::mask::SCHEMA;
+use crate::mask::keyed::{Pads, TABLE};
 use crate::sql::quote::{identifier, literal, qualified};
+
+/// Whether the table of the key is there, is the broker's own, and no view reads it.
+const KEY_IS_IDLE: &str = "SELECT COALESCE((SELECT pg_catalog.pg_has_role(CURRENT_USER, t.relowner, 'USAGE') FROM pg_catalog.pg_class t \
+    WHERE t.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)::pg_catalog.oid AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d \
+    WHERE d.refobjid OPERATOR(pg_catalog.=) t.oid AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass)), false)";
+
+/// Where views are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The operator's name of the database.
+    pub database: &'a str,
+    /// What the broker's roles are called there.
+    pub names: &'a Names,
+    /// The key of masks.
+    pub key: Option<&'a Pads>,
+}
 
 /// What became of the views of a scope.
 #[derive(Debug, Default)]
@@ -24,14 +44,14 @@ pub struct Built {
     pub withheld: BTreeMap<String, usize>,
 }
 
-/// Makes the views that are missing, and the keepers for `owners`, whose tables the scope's DDL may change.
+/// Makes the views that are missing, the key where masks need one (`keyed`), and the keepers for `owners`, whose tables the scope's DDL may change.
 pub async fn build(
     transaction: &Transaction<'_>,
-    database: &str,
-    names: &Names,
-    views: &[View],
+    place: Place<'_>,
+    (views, keyed): (&[View], bool),
     owners: &[&str],
 ) -> Result<Built, RoleFault> {
+    let Place { database, names, key } = place;
     let failed = |error: tokio_postgres::Error| RoleFault::of(database, "the views of masked tables", &error);
     let mut built = Built::default();
     let schema = Schema::look(transaction).await.map_err(failed)?;
@@ -67,21 +87,36 @@ pub async fn build(
         making.extend(made(view, &table.owner));
         making.push("SET LOCAL ROLE NONE".to_owned());
     }
-    for (owner, keeper) in keepers {
+    for (owner, keeper) in &keepers {
         statements.extend(
-            ensured(transaction, keeper.as_str(), owner, schema.version)
+            ensured(transaction, keeper, owner, schema.version)
                 .await
                 .map_err(failed)?,
         );
     }
-    statements.extend(making);
-    if !statements.is_empty() {
-        transaction
-            .batch_execute(&statements.join(";\n"))
-            .await
-            .map_err(failed)?;
+    run(transaction, &statements).await.map_err(failed)?;
+    if keyed {
+        let Some(key) = key else {
+            let what = format!("database `{database}` has masks that need a key, and no `mask-key`");
+            return Err(RoleFault::Lacks {
+                database: database.to_owned(),
+                lacks: what,
+            });
+        };
+        let keepers = keepers.values().map(String::as_str);
+        if keys::keep(transaction, key, keepers).await.map_err(failed)? {
+            tracing::warn!(%database, "the key of masks is another one: tokens differ from those of before");
+        }
     }
+    run(transaction, &making).await.map_err(failed)?;
     Ok(built)
+}
+
+async fn run(client: &impl GenericClient, statements: &[String]) -> Result<(), tokio_postgres::Error> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    client.batch_execute(&statements.join(";\n")).await
 }
 
 /// The statements, for its keeper to run, that make a view.
@@ -256,4 +291,67 @@ async fn ensured(
         format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {name}"),
         format!("GRANT USAGE ON SCHEMA {schema} TO {}", identifier(owner)),
     ])
+}
+
+/// Drops what nobody reads any more: views on which no scope has a right, then keepers without views that no session can
+/// become, and what the others need no longer. A view in use stays until the next time. Returns what was dropped.
+pub async fn sweep(transaction: &mut Transaction<'_>, names: &Names) -> Result<Vec<String>, tokio_postgres::Error> {
+    transaction
+        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '200ms'")
+        .await?;
+    let idle = transaction
+        .query(
+            "SELECT v.relname::pg_catalog.text FROM pg_catalog.pg_class v \
+             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace \
+             WHERE n.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name AND v.relkind OPERATOR(pg_catalog.=) 'v' AND pg_catalog.pg_has_role(CURRENT_USER, v.relowner, 'USAGE') \
+             AND NOT EXISTS (SELECT 1 FROM pg_catalog.aclexplode(v.relacl) a JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee \
+               WHERE r.rolname OPERATOR(pg_catalog.~~) 'hoop\\_g\\_%')",
+            &[&SCHEMA],
+        )
+        .await?;
+    let mut dropped = Vec::new();
+    for row in idle {
+        let name: String = row.get(0);
+        let part = transaction.transaction().await?;
+        match part
+            .batch_execute(&format!("DROP VIEW {}", qualified(SCHEMA, &name)))
+            .await
+        {
+            Ok(()) => {
+                part.commit().await?;
+                dropped.push(name);
+            }
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => part.rollback().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    let keepers = transaction
+        .query(include_str!("keepers.sql"), &[&names.keepers])
+        .await?;
+    for row in keepers {
+        let (keeper, idle): (String, bool) = (row.get(0), row.get(1));
+        let (tables, schemas): (Vec<String>, Vec<String>) = (row.get(2), row.get(3));
+        let role = identifier(&keeper);
+        let mut statements: Vec<String> = tables
+            .iter()
+            .map(|table| format!("REVOKE ALL ON TABLE {table} FROM {role}"))
+            .collect();
+        statements.extend(
+            schemas
+                .iter()
+                .map(|schema| format!("REVOKE ALL ON SCHEMA {schema} FROM {role}")),
+        );
+        if idle {
+            statements.push(format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+            dropped.push(keeper);
+        }
+        run(transaction, &statements).await?;
+    }
+    let key = qualified(SCHEMA, TABLE);
+    let row = transaction.query_one(KEY_IS_IDLE, &[&key]).await?;
+    if row.get(0) {
+        transaction.batch_execute(&format!("DROP TABLE {key}")).await?;
+        dropped.push(key);
+    }
+    Ok(dropped)
 }
