@@ -2,6 +2,7 @@
 //! polled for changes made by others. A session that changes the schema itself reads its own (`catalog::query`).
 
 pub mod load;
+pub mod memory;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
+pub use memory::Memory;
 
 /// How often a database with open sessions is looked at for schema changes made by others.
 pub const POLL: Duration = Duration::from_secs(5);
@@ -23,6 +25,8 @@ pub const POLL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Catalogs {
     controls: Controls,
+    /// Nothing where snapshots are only looked at.
+    memory: Option<Arc<Memory>>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
 }
 
@@ -45,7 +49,17 @@ impl Catalogs {
     pub fn new(controls: Controls) -> Self {
         Self {
             controls,
+            memory: None,
             databases: Arc::default(),
+        }
+    }
+
+    /// Holds every snapshot against what policies saw first.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self {
+            memory: Some(Arc::new(memory)),
+            ..self
         }
     }
 
@@ -141,9 +155,11 @@ impl Catalogs {
             Some(known) => known,
             None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
         };
-        read_user(&base, &self.document(target, Part::User).await?)
-            .map(Arc::new)
-            .map_err(malformed)
+        let mut snapshot = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
+        if let Some(memory) = &self.memory {
+            memory.bind(&self.controls, target, &mut snapshot).await?;
+        }
+        Ok(Arc::new(snapshot))
     }
 
     /// Both parts as the server gave them: what a snapshot can be read from later, without the server.

@@ -87,7 +87,11 @@ impl Corpus {
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(at, line)| Case::parse(line).with_context(|| format!("{}:{}", attacks.display(), at + 1)))
             .collect();
-        let place = if folder.join("policy.yaml").exists() { folder } else { &own };
+        let place = if folder.join("policy.yaml").exists() {
+            folder
+        } else {
+            &own
+        };
         Ok(Self {
             cases: cases?,
             fixture: text("fixture.sql")?,
