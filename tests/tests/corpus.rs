@@ -170,6 +170,12 @@ in_parts!(
     |part| only_what_is_known_works("", part)
 );
 
+in_parts!(
+    fresh_attacks_on_masks_do_not_work,
+    first 0, second 1, third 2 of 3,
+    |part| only_what_is_known_works("masks", part)
+);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fresh_attacks_on_limits_do_not_work() -> Result<()> {
     only_what_is_known_works("limits", WHOLE).await

@@ -76,6 +76,8 @@ struct Row {
     #[serde(default)]
     facts: Option<Vec<Fact>>,
     #[serde(default)]
+    derived: Option<Vec<(String, String)>>,
+    #[serde(default)]
     attached: Option<Attached>,
 }
 
@@ -119,6 +121,7 @@ pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
         // Whom a session is does not change, whoever reads.
         snapshot.user.clone_from(&base.user);
     }
+    snapshot.bind(base.bound.clone());
     Ok(snapshot)
 }
 
@@ -184,7 +187,10 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                         generated,
                     })
                     .collect(),
-                attached: row.attached.map(known).unwrap_or_default(),
+                attached: Attached {
+                    derived: row.derived.unwrap_or_default(),
+                    ..row.attached.map(known).unwrap_or_default()
+                },
             },
         );
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::reason::{self, Gap};
 use super::rewrite::{self, Masked};
-use super::{Decision, Denial, Permit, limit};
+use super::{Decision, Denial, Permit, limit, sights};
 use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
@@ -59,6 +59,7 @@ pub fn judge(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Decis
 fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Result<Permit, Box<Denial>> {
     let masked = (!scope.masks.is_empty()).then(|| Masked::new(scope, ground.snapshot));
     let mut rules = allowed(statement, scope, masked.as_ref())?;
+    sights::by_other_names(statement, scope, ground.snapshot)?;
     let owner = owner(statement, scope)?;
     let (mut text, mut shown) = (None, Arc::default());
     if let Some(masked) = masked {
@@ -324,11 +325,16 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
 
 /// Whether a scope and its ceiling let a column be read.
 pub(super) fn covers_column(class: Class, relation: &Relation, column: &str, scope: &Scope) -> bool {
+    covers(class, (&relation.schema, &relation.name), column, scope)
+}
+
+/// The same of the relation of this schema and name.
+pub(super) fn covers(class: Class, (schema, name): (&str, &str), column: &str, scope: &Scope) -> bool {
     let touch = Touch {
         class,
         kind: Kind::Relation,
-        schema: relation.schema.clone(),
-        name: relation.name.clone(),
+        schema: schema.to_owned(),
+        name: name.to_owned(),
         columns: Columns::Named(vec![column.to_owned()]),
     };
     cover(&touch, &scope.can).is_ok() && cover(&touch, &scope.ceiling).is_ok()

@@ -7,6 +7,7 @@ pub mod limit;
 pub mod reason;
 pub mod rewrite;
 pub mod rights;
+pub mod sights;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! SQL text in, closed [`Statement`]s out, read with PostgreSQL's own grammar against a schema [`Snapshot`].
 
+pub mod bound;
 pub mod functions;
 pub mod grammar;
 pub mod kinds;
