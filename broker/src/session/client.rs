@@ -374,6 +374,8 @@ impl<C> Session<C> {
                 let run = self.begin(&permit, prepared.number, None, statement);
                 self.note_sent(&permit);
                 self.wardrobe.executes();
+                let describe = self.describe_for_net(&portal);
+                self.link.send_own(describe);
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -497,6 +499,7 @@ impl<C> Session<C> {
             started: Instant::now(),
             class: statement.class,
             blind: permit.changes_blindly(),
+            shows: self.shows(permit),
             makes,
             copy,
         }

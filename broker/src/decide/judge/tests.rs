@@ -71,6 +71,7 @@ pub(super) fn scope(can: Vec<Rule>) -> Scope {
         ceiling: vec![ceiling],
         never: Vec::new(),
         masks: Vec::new(),
+        detect: std::collections::BTreeMap::new(),
         limits: Limits {
             ttl: limit(900),
             max_session: limit(900),
