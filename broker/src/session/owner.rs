@@ -52,6 +52,8 @@ struct Wanted {
     defines: Arc<[(String, String)]>,
     /// What of the session's own the owner has to read.
     lent: Arc<[String]>,
+    /// It empties what it names, which sets off triggers.
+    empties: bool,
     way: Way,
     /// The portal that is about to run, in the extended protocol.
     portal: Option<(String, Rc<Prepared>)>,
@@ -184,6 +186,7 @@ impl<C> Session<C> {
             owner: owner.clone(),
             defines: permit.defines().clone(),
             lent: permit.lent().clone(),
+            empties: permit.class() == Class::Truncate,
             way: if alone { Way::Outside } else { Way::Inside },
             portal,
         });
@@ -246,7 +249,7 @@ impl<C> Session<C> {
     }
 
     async fn become_owner(&mut self, wanted: Wanted) -> Result<(), End> {
-        if self.transaction == b'E' {
+        if self.transaction == b'E' && !self.pipeline {
             let text = "DDL behind a ROLLBACK in the same pipeline cannot be given its owner";
             let complaint = Complaint::fatal("0A000", text).hint("send Sync after the ROLLBACK");
             return Err(End::Fatal(Box::new(complaint)));
@@ -267,7 +270,10 @@ impl<C> Session<C> {
             format!("GRANT SELECT ON TABLE {table} TO {owner}")
         };
         let mut batch: Vec<String> = wanted.lent.iter().map(lend).collect();
-        batch.push(format!("SET ROLE {}", identifier(&wanted.owner)));
+        batch.push(match self.link.target.role() {
+            Some(own) if wanted.empties => unless_triggers(&wanted, own),
+            _ => format!("SET ROLE {}", identifier(&wanted.owner)),
+        });
         batch.push("SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text".to_owned());
         let seen = match self.own_run(&batch).await {
             Ok(Some(seen)) => seen,
@@ -386,6 +392,31 @@ impl<C> Session<C> {
         batch.push(self.own_role());
         self.own_run(&batch).await.map(|_| ())
     }
+}
+
+/// Makes the session the owner, unless a trigger on TRUNCATE would run as that: its code is judged by nobody. The server
+/// then says what only an owner may do.
+fn unless_triggers(wanted: &Wanted, own: &str) -> String {
+    let tables: Vec<String> = wanted
+        .defines
+        .iter()
+        .map(|(schema, name)| {
+            format!(
+                "{}::pg_catalog.regclass::pg_catalog.oid",
+                literal(&qualified(schema, name))
+            )
+        })
+        .collect();
+    format!(
+        "WITH RECURSIVE emptied(oid) AS (SELECT pg_catalog.unnest(ARRAY[{}]) \
+         UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN emptied e ON i.inhparent OPERATOR(pg_catalog.=) e.oid) \
+         SELECT pg_catalog.set_config('role', CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t \
+         JOIN emptied e ON t.tgrelid OPERATOR(pg_catalog.=) e.oid WHERE NOT t.tgisinternal AND \
+         t.tgtype OPERATOR(pg_catalog.&) 32::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0) THEN {} ELSE {} END, false)",
+        tables.join(", "),
+        literal(own),
+        literal(&wanted.owner)
+    )
 }
 
 /// The relations that `defines` names, or that belong to one it names, and that are not in `before` as they are now.

@@ -86,11 +86,11 @@ classes! {
     Call = "call",
     /// DO.
     Do = "do",
-    /// LISTEN and UNLISTEN.
+    /// LISTEN.
     Listen = "listen",
     /// NOTIFY.
     Notify = "notify",
-    /// SET and RESET of an allowed setting.
+    /// SET and RESET of an allowed setting; UNLISTEN.
     Set = "set",
     /// EXPLAIN; also counts as what it explains.
     Explain = "explain",
@@ -139,6 +139,8 @@ pub struct Statement {
     pub unbounded: Vec<Touch>,
     /// What the transaction block is after it.
     pub block: Block,
+    /// PostgreSQL lets only an owner do it, whatever its class.
+    pub by_owner: bool,
     /// Why rows that it writes cannot be counted.
     pub uncounted: Option<Uncounted>,
     /// What it reaches through views.
