@@ -59,7 +59,7 @@ const seen = {};
       {
         name: "0002-index",
         up: () => interfaceOf.addIndex(table, ["state"], { name: "sequelize_state" }),
-        down: () => interfaceOf.removeIndex(table, "sequelize_state"),
+        down: () => interfaceOf.removeIndex(table, "app.sequelize_state"),
       },
     ]),
   });

@@ -19,7 +19,7 @@ use crate::catalog;
 use crate::decide::rights::{self, Object, Surroundings};
 use crate::decide::{Decision, Permit};
 use crate::sql::quote::{identifier, literal, qualified};
-use crate::sql::{Class, Relation, Snapshot, TEMPORARY};
+use crate::sql::{Class, EVERYTHING, Relation, Snapshot, TEMPORARY};
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head};
 use crate::wire::{backend, frontend};
@@ -209,6 +209,10 @@ impl<C> Session<C> {
             }
             self.wardrobe.hat = None;
         }
+        if let Some((owner, defines)) = &worn {
+            // Before names are looked up again: a schema that may be used can stand on the search path.
+            self.share_schemas(owner, defines).await?;
+        }
         self.refresh_view().await?;
         if let (Some((owner, defines)), false) = (worn, self.server_skips) {
             self.share_new(&owner, &defines, &before).await?;
@@ -334,6 +338,44 @@ impl<C> Session<C> {
         End::Fatal(Box::new(Complaint::fatal("42501", text).hint(
             "ask the operator: the owner needs USAGE on the same schemas, and no schema of its own name may be on the path",
         )))
+    }
+
+    /// Lets the scope's role into a schema that the owner's statement made.
+    async fn share_schemas(&mut self, owner: &str, defines: &[(String, String)]) -> Result<(), End> {
+        let Some(role) = self.link.target.role().cloned() else {
+            return Ok(());
+        };
+        let wholes = defines.iter().filter(|(_, name)| name == EVERYTHING);
+        let around = Surroundings {
+            schemas: wholes.map(|(schema, _)| schema.clone()).collect(),
+            ..Surroundings::default()
+        };
+        let rights = rights::compile(&self.grant.scope, &Snapshot::default(), &around);
+        for right in &rights {
+            let Object::Schema(schema) = &right.object else {
+                continue;
+            };
+            let asked = format!(
+                "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_namespace n \
+                 WHERE n.nspname OPERATOR(pg_catalog.=) {} AND pg_catalog.pg_has_role({}, n.nspowner, 'USAGE') \
+                 AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')",
+                literal(schema),
+                literal(owner)
+            );
+            let Some(new) = self.own_run(&[asked]).await? else {
+                return Ok(());
+            };
+            if new.as_deref() != Some("1") {
+                continue;
+            }
+            let mut batch = vec![format!("SET ROLE {}", identifier(owner))];
+            batch.extend(rights::grants([right], &role));
+            batch.push(self.own_role());
+            if self.own_run(&batch).await?.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Gives the scope's role its rights on what the owner's statement made or changed.

@@ -151,7 +151,8 @@ impl<C> Session<C> {
 
     /// Reads the schema through the session's own connection, inside whatever transaction it is in.
     pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
-        if self.server_skips {
+        // A failed transaction lets nothing be read. Its client may have asked on before it heard of the end.
+        if self.server_skips || (self.transaction == b'E' && !self.pipeline) {
             return Ok(());
         }
         if !self.view.behind {

@@ -28,6 +28,9 @@ pub use source::Source;
 /// How the snapshot calls the session's own temporary schema, and how SQL may.
 pub const TEMPORARY: &str = "pg_temp";
 
+/// In place of a name: everything that the schema holds.
+pub const EVERYTHING: &str = "*";
+
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A statement class: what a policy's `statements:` names.
