@@ -222,3 +222,13 @@ pub async fn without_a_preset(mode: Mode) -> Result<()> {
     )
     .await
 }
+
+/// What sqlx sends, replayed: building it takes longer than everything else that is tested.
+pub async fn sqlx(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "sqlx").await?;
+    let seen = job.reports(Command::new(python()).arg(script("with_sqlx.py")), 0)?;
+    saw(&seen, json!({ "first": 2, "again": 0, "reverted": [2, 1], "head": 2 }))?;
+    job.holds(INVOICES, ALL).await?;
+    job.holds("SELECT count(*)::text FROM app._sqlx_migrations", "2").await
+}

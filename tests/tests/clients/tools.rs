@@ -37,6 +37,7 @@ in_both! {
     sequelize_typeorm_and_drizzle: migrate::without_a_preset,
     what_flyway_sends: migrate::flyway,
     what_golang_migrate_sends: migrate::golang_migrate,
+    what_sqlx_sends: migrate::sqlx,
 }
 
 #[tokio::test(flavor = "multi_thread")]
