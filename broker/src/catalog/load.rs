@@ -32,7 +32,8 @@ pub fn query(part: Part) -> &'static str {
         ),
         Part::User => concat!(
             "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
-            "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
+            // The broker's own schema is nobody's to name (`mask::SCHEMA`).
+            "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema', 'hoop_masks']) ",
             "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
             include_str!("types.sql"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::reason::{self, Gap};
 use super::rewrite::{self, Masked};
 use super::{Decision, Denial, Permit, limit};
+use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
@@ -188,10 +189,12 @@ fn allowed(
         .map_or(Ok(rules), Err)
 }
 
-/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it. A scope
-/// with masks has no roles, so there are none to look behind.
-pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope) -> bool {
-    statement.opaque.is_empty() && within(statement, scope, None, &mut Vec::new()).is_ok()
+/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it, and no
+/// view behind it reads what is masked.
+pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) -> bool {
+    statement.opaque.is_empty()
+        && within(statement, scope, masked, &mut Vec::new()).is_ok()
+        && masked.is_none_or(|masked| masked.behind_views(statement).is_ok())
 }
 
 /// Everything that a statement touches, reaches without naming it, and calls.
@@ -226,8 +229,11 @@ fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
     }
 }
 
-/// A touch: no `never`, a rule of the scope, a rule of the ceiling.
+/// A touch: not the broker's own, no `never`, a rule of the scope, a rule of the ceiling.
 fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    if touch.schema == mask::SCHEMA {
+        return Err(reason::brokers_own(touch, scope));
+    }
     if let Some(never) = scope
         .never
         .iter()

@@ -20,6 +20,7 @@ mod script;
 mod server;
 mod shape;
 mod values;
+mod views;
 mod watchdog;
 
 use std::collections::{HashMap, VecDeque};

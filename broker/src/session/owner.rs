@@ -55,6 +55,8 @@ struct Wanted {
     /// It empties what it names, which sets off triggers.
     empties: bool,
     way: Way,
+    /// It changes or drops what is there.
+    changes: bool,
     /// The portal that is about to run, in the extended protocol.
     portal: Option<(String, Rc<Prepared>)>,
 }
@@ -188,6 +190,7 @@ impl<C> Session<C> {
             lent: permit.lent().clone(),
             empties: permit.class() == Class::Truncate,
             way: if alone { Way::Outside } else { Way::Inside },
+            changes: matches!(permit.class(), Class::Alter | Class::Drop),
             portal,
         });
         true
@@ -216,6 +219,9 @@ impl<C> Session<C> {
         self.refresh_view().await?;
         if let (Some((owner, defines)), false) = (worn, self.server_skips) {
             self.share_new(&owner, &defines, &before).await?;
+            if !self.server_skips {
+                self.rehook(&owner, &defines).await?;
+            }
         }
         match wanted {
             Some(wanted) if !self.server_skips => self.become_owner(wanted).await,
@@ -225,7 +231,7 @@ impl<C> Session<C> {
 
     /// Runs statements of the broker's own and returns the last value; `None` when one failed in a pipeline, where the
     /// server's words stand for the client's statement. Elsewhere nobody asked, and the session cannot go on.
-    async fn own_run(&mut self, batch: &[String]) -> Result<Option<Option<String>>, End> {
+    pub(super) async fn own_run(&mut self, batch: &[String]) -> Result<Option<Option<String>>, End> {
         let error = match self.own_batch(batch).await? {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error,
@@ -245,7 +251,7 @@ impl<C> Session<C> {
     }
 
     /// The statement that makes the session itself again.
-    fn own_role(&self) -> String {
+    pub(super) fn own_role(&self) -> String {
         match self.link.target.role() {
             Some(role) => format!("SET ROLE {}", identifier(role)),
             None => "RESET ROLE".to_owned(),
@@ -268,6 +274,9 @@ impl<C> Session<C> {
             }
             self.portals.clear();
             self.pipeline = false;
+        }
+        if wanted.changes && self.unhook(&wanted.defines).await?.is_none() {
+            return Ok(());
         }
         let lend = |name: &String| {
             let (table, owner) = (qualified(TEMPORARY, name), identifier(&wanted.owner));
