@@ -223,6 +223,9 @@ pub struct Snapshot {
     /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
     /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
+    /// The search path that sessions begin with, as the login's own setting names it.
+    #[serde(default)]
+    pub home: Vec<String>,
     /// The name of the role that sessions are: what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
     /// The server's name of the database, which may stand in front of a schema's.
