@@ -16,9 +16,6 @@ use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
 
-/// How often a database with open sessions is looked at for schema changes made by others.
-pub const POLL: Duration = Duration::from_secs(5);
-
 /// The snapshots of every database.
 #[derive(Debug, Clone)]
 pub struct Catalogs {
@@ -89,10 +86,10 @@ impl Catalogs {
         });
     }
 
-    /// Looks at every database that has a session, once per [`POLL`], for ever.
-    pub async fn poll(&self) {
+    /// Looks at every database that has a session for schema changes made by others, after each time of `every`, for ever.
+    pub async fn poll(&self, every: Duration) {
         loop {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(every).await;
             let all: Vec<Arc<Catalog>> = self
                 .databases
                 .lock()
