@@ -108,6 +108,7 @@ fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Resul
         sources: Vec::new(),
         direct: Vec::new(),
         renames: Vec::new(),
+        hangs: Vec::new(),
     };
     match judge::judge(&statement, scope, &Ground::here("", &Snapshot::default())) {
         Decision::Allow(_) => {
