@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
 
 use crate::sql::Snapshot;
 use crate::sql::quote::identifier;
@@ -16,15 +17,30 @@ use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
 
+/// What has to be done before anybody sees a newer schema of a database.
+pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How soon after a session's own change the other views of its database are read again: a migration makes many.
+const SOON: Duration = Duration::from_millis(250);
+
 /// The snapshots of every database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Catalogs {
     controls: Controls,
+    settle: Option<Settle>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
+    /// A session changed a schema: what others see of it is read again soon.
+    news: Arc<Notify>,
 }
 
 /// A database, as whom it is looked at: names resolve along a path that depends on the role's rights.
 type Seen = (String, Option<Arc<str>>);
+
+impl std::fmt::Debug for Catalogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogs").finish_non_exhaustive()
+    }
+}
 
 /// One database's snapshot.
 #[derive(Debug)]
@@ -42,7 +58,17 @@ impl Catalogs {
     pub fn new(controls: Controls) -> Self {
         Self {
             controls,
+            settle: None,
             databases: Arc::default(),
+            news: Arc::default(),
+        }
+    }
+
+    /// Does `settle` before anybody sees a newer schema.
+    pub fn settling(self, settle: Settle) -> Self {
+        Self {
+            settle: Some(settle),
+            ..self
         }
     }
 
@@ -81,6 +107,7 @@ impl Catalogs {
             let changed = current.as_ref().is_none_or(|old| old.version != snapshot.version);
             if changed {
                 *current = Some(snapshot);
+                self.news.notify_one();
             }
             changed
         });
@@ -89,7 +116,10 @@ impl Catalogs {
     /// Looks at every database that has a session for schema changes made by others, after each time of `every`, for ever.
     pub async fn poll(&self, every: Duration) {
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.news.notified() => tokio::time::sleep(SOON).await,
+            }
             let all: Vec<Arc<Catalog>> = self
                 .databases
                 .lock()
@@ -134,13 +164,16 @@ impl Catalogs {
             database: target.name.clone(),
             cause,
         };
+        let before = known.as_ref().map(|known| known.version);
         let base = match known {
             Some(known) => known,
             None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
         };
-        read_user(&base, &self.document(target, Part::User).await?)
-            .map(Arc::new)
-            .map_err(malformed)
+        let read = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
+        if let Some(settle) = self.settle.as_ref().filter(|_| before != Some(read.version)) {
+            settle(target.clone()).await;
+        }
+        Ok(Arc::new(read))
     }
 
     /// Both parts as the server gave them: what a snapshot can be read from later, without the server.

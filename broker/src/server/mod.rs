@@ -148,7 +148,11 @@ impl Broker {
         let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
-        let catalogs = Catalogs::new(controls.clone());
+        let settling = roles.clone();
+        let catalogs = Catalogs::new(controls.clone()).settling(Arc::new(move |target| {
+            let roles = settling.clone();
+            Box::pin(async move { roles.settle(&target).await })
+        }));
         let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 
 use super::Settings;
-use crate::base::secret::random_base62;
+use crate::base::secret::{Secret, random_base62};
+use crate::mask::keyed::Pads;
 use crate::policy::Enforcement;
 use crate::policy::set::Policies;
 use crate::role::{Current, Roles};
@@ -28,10 +29,11 @@ pub fn roles(settings: &Settings, targets: &HashMap<String, Arc<Target>>, contro
             tracing::warn!(database = %name, enforcement = database.enforcement.as_str(), "{caveat}");
         }
         if let Some(target) = targets.get(name) {
-            all.push((target, database.enforcement));
+            let pads = |key: &Secret| Pads::of(key.expose().as_bytes());
+            all.push((target, database.enforcement, database.mask_key.as_ref().map(pads)));
         }
     }
-    let needed = all.iter().any(|(_, enforcement)| *enforcement == Enforcement::Role);
+    let needed = all.iter().any(|(_, enforcement, _)| *enforcement == Enforcement::Role);
     let instance = if needed {
         instance(&settings.state)?
     } else {
