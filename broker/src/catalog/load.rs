@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
-use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
+use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Hangs, Overloads};
 use crate::sql::{Relation, RelationKind, Snapshot, TEMPORARY, settings};
 
 /// Which schemas a query reads.
@@ -27,6 +27,7 @@ pub fn query(part: Part) -> &'static str {
             "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
             include_str!("types.sql"),
             include_str!("overloads.sql"),
+            include_str!("hangs.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -38,6 +39,7 @@ pub fn query(part: Part) -> &'static str {
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
             include_str!("types.sql"),
             include_str!("overloads.sql"),
+            include_str!("hangs.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -63,6 +65,8 @@ struct Document {
     carriers: Carriers,
     #[serde(default)]
     overloads: Overloads,
+    #[serde(default)]
+    hangs: Hangs,
 }
 
 #[derive(Deserialize)]
@@ -202,6 +206,7 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
     }
     snapshot.carriers = document.carriers;
     snapshot.overloads = document.overloads;
+    snapshot.hangs = document.hangs;
     for carrier in snapshot.carriers.all() {
         carrier.schema = plain(std::mem::take(&mut carrier.schema));
     }

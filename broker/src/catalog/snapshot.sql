@@ -76,5 +76,6 @@ SELECT pg_catalog.json_build_object(
           WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid
             AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')) o), '[]'::pg_catalog.json),
   'carriers', (SELECT document FROM carriers),
-  'overloads', (SELECT document FROM overloads)
+  'overloads', (SELECT document FROM overloads),
+  'hangs', (SELECT document FROM hangs)
 )::pg_catalog.text

@@ -13,7 +13,7 @@ use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
+    Ask, Class, Columns, FunctionName, Hang, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
     Touch, Unreadable, functions, settings,
 };
 
@@ -221,7 +221,17 @@ fn within(
     for function in &statement.functions {
         callable(function, scope, rules)?;
     }
+    for hang in &statement.hangs {
+        attachable(hang, scope, rules).map_err(|denial| reason::hangs(hang, denial, scope))?;
+    }
     Ok(())
+}
+
+/// Another body where something runs it: whoever may call the function and make that anew could have it so anyway.
+fn attachable(hang: &Hang, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Option<Box<Denial>>> {
+    let place = hang.place.as_ref().ok_or(None)?;
+    callable(&hang.function, scope, rules)?;
+    Ok(covered(place, scope, rules)?)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -288,7 +298,6 @@ fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(
                 _ => Ok(()),
             }
         }
-        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
         Reached::Call(function) => callable(function, scope, rules),
     }
 }
@@ -556,6 +565,8 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
     }
 }
 
+#[cfg(test)]
+mod hanging;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Hang, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,6 +245,34 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
         )
     };
     deny(code, origin.clone(), scope, &asked, detail, &hint)
+}
+
+/// Something that the scope may not make runs a function which would get another body.
+pub(super) fn hangs(hang: &Hang, missing: Option<Box<Denial>>, scope: &Scope) -> Box<Denial> {
+    let name = name(&hang.function.schema, &hang.function.name);
+    let runs = format!(
+        "{} runs {name}, and would run what this statement makes of it",
+        hang.on.escape_debug()
+    );
+    let asked = format!("function {name}, which others run");
+    match missing {
+        Some(missing) => deny(
+            "function-attached",
+            missing.origin,
+            scope,
+            &asked,
+            format!("{runs}: {}", missing.detail),
+            &format!("take another name for the function, or {}", missing.hint),
+        ),
+        None => deny(
+            "function-attached",
+            scope.origin.clone(),
+            scope,
+            &asked,
+            runs,
+            "take another name for the function: no rule can allow this",
+        ),
+    }
 }
 
 /// Why nothing lets a function be called.

@@ -204,7 +204,8 @@ impl Broker {
             grants.clone(),
         );
         tasks.spawn(cut::run(cuts, controls));
-        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
+        let every = settings.schema_poll;
+        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll(every).await }));
         tasks.spawn(stopping(stop.clone(), follow));
         tasks.spawn(sweep::run(grants, clock, stop.clone()));
         tasks.spawn(http::serve(http, tls, http::router(&app), stop.clone()));

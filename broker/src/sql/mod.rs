@@ -158,6 +158,19 @@ pub struct Statement {
     pub direct: Vec<Touch>,
     /// Relations that get, or whose columns get, another name.
     pub renames: Vec<(String, String)>,
+    /// What runs the functions that it gives another body.
+    pub hangs: Vec<Hang>,
+}
+
+/// Something that runs a function which gets another body, or which takes the place of the one that was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hang {
+    /// The function.
+    pub function: FunctionName,
+    /// What runs it, in words.
+    pub on: String,
+    /// What making that anew would touch; `None` where no rule allows it.
+    pub place: Option<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.

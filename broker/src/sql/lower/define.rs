@@ -58,6 +58,10 @@ impl Walk<'_> {
         };
         for schema in found {
             self.touch_object(class, kind, &schema, name);
+            if class == Class::Alter && matches!(kind, Kind::Function | Kind::DefinerFunction) {
+                self.replaces_function(&schema, name);
+                self.function_appears(&schema, name);
+            }
         }
     }
 
@@ -82,7 +86,9 @@ impl Walk<'_> {
             .is_some_and(|holders| holders.contains(&schema));
         if *replace && exists {
             self.touch_object(Class::Alter, kind, &schema, &name);
+            self.replaces_function(&schema, &name);
         }
+        self.function_appears(&schema, &name);
         if let Some(result) = return_type {
             self.routine_type(result);
         }
