@@ -195,11 +195,7 @@ async fn ddl_on_a_masked_table_takes_its_views_along() -> Result<()> {
     assert_eq!(value(&client, "SELECT ssn || note FROM crm.parted").await?, "***n");
     // A statement that fails leaves the views as they were.
     assert_eq!(
-        code(
-            &client,
-            "ALTER TABLE crm.parted ALTER COLUMN ssn TYPE int"
-        )
-        .await,
+        code(&client, "ALTER TABLE crm.parted ALTER COLUMN ssn TYPE int").await,
         "42804"
     );
     assert_eq!(value(&client, masked).await?, "***");

@@ -83,8 +83,8 @@ async fn honest_statements_answer_with_masked_values_under(enforcement: &'static
         ),
         ("SELECT name FROM crm.people WHERE phone IS NULL", "Bob"),
         (
-            "UPDATE crm.orders SET note = p.email FROM crm.people p WHERE p.id = person RETURNING note",
-            "x***@example.test",
+            "UPDATE crm.orders SET note = p.name FROM crm.people p WHERE p.id = person RETURNING note",
+            "Ann",
         ),
         (
             "UPDATE crm.people SET name = 'Anne' WHERE id = 1 RETURNING id, name",
@@ -182,6 +182,11 @@ async fn what_would_read_raw_values_is_refused_under(enforcement: &'static str) 
         "ALTER TABLE crm.parted ADD CHECK (ssn <> 'x')",
         "CREATE INDEX ON crm.parted ((ssn || ''))",
         "COPY crm.people TO STDOUT",
+        "UPDATE crm.orders SET note = p.email FROM crm.people p WHERE p.id = person",
+        "DELETE FROM crm.orders USING crm.people p WHERE p.id = person AND p.email <> 'ann.canary@corp.example'",
+        "INSERT INTO crm.orders (id, note) SELECT 100 + id, email FROM crm.people",
+        "WITH gone AS (DELETE FROM crm.orders RETURNING person) SELECT email FROM crm.people JOIN gone ON gone.person = id",
+        "MERGE INTO crm.orders o USING crm.people p ON p.id = o.person WHEN MATCHED THEN UPDATE SET note = p.email",
     ] {
         let (_, out, err) = house.psql(&grant, &["-A"], sql)?;
         nothing_raw(sql, &out);

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
 use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
-use crate::sql::{Relation, RelationKind, Snapshot};
+use crate::sql::{Relation, RelationKind, Snapshot, TEMPORARY};
 
 /// Which schemas a query reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ fn parse(text: &str) -> Result<Document, String> {
 /// The session's own temporary schema has a number of which no policy knows.
 pub fn plain(schema: String) -> String {
     if schema.starts_with("pg_temp_") {
-        "pg_temp".to_owned()
+        TEMPORARY.to_owned()
     } else {
         schema
     }

@@ -15,7 +15,7 @@ use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault, Stand};
-use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, Touch};
+use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
 
 pub use views::{View, views};
 
@@ -46,6 +46,16 @@ pub(super) struct Masked<'a> {
 
 /// Which mask does not fit its column, if it is one, and why.
 type Unfitting<'a> = (Option<&'a MaskRule>, String);
+
+/// A masked column that a statement reads in FROM.
+pub(super) struct Shown<'a> {
+    /// `schema.table.column` of the relation that stands there, which may not be the one that the rule names.
+    pub column: String,
+    /// How it is replaced.
+    pub rule: &'a MaskRule,
+    /// Where the relation stands in the text, in bytes.
+    pub at: usize,
+}
 
 /// What is allowed with masks: nothing to replace, or what.
 pub(super) type Replaced = (Vec<Replacement>, BTreeSet<String>);
@@ -143,20 +153,61 @@ impl<'a> Masked<'a> {
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }
-        let (mut replacements, mut shown) = (Vec::new(), BTreeSet::new());
+        let mut replacements = Vec::new();
         for source in &statement.sources {
-            let Some(masks) = self.of(&source.schema, &source.name) else {
-                continue;
-            };
-            replacements.push(self.stand_in(source, masks, statement)?);
-            let read = |column: &&&str| match &source.columns {
-                Columns::Whole => true,
-                Columns::Named(named) => named.iter().any(|name| name == **column),
-            };
-            let named = masks.keys().filter(read);
-            shown.extend(named.map(|column| format!("{}.{}.{column}", source.schema, source.name)));
+            if let Some(masks) = self.of(&source.schema, &source.name) {
+                replacements.push(self.stand_in(source, masks, statement)?);
+            }
         }
+        let shown = self.shown(statement);
+        if let Some(first) = shown.first() {
+            self.unwritten(first, statement)?;
+        }
+        let shown = shown.into_iter().map(|shown| shown.column).collect();
         Ok((replacements, shown))
+    }
+
+    /// The masked columns that are read in FROM, in the order of the text.
+    pub(super) fn shown(&self, statement: &Statement) -> Vec<Shown<'a>> {
+        let mut shown = Vec::new();
+        for source in &statement.sources {
+            for (column, rule) in self.of(&source.schema, &source.name).into_iter().flatten() {
+                let is_read = match &source.columns {
+                    Columns::Whole => true,
+                    Columns::Named(named) => named.iter().any(|name| name == column),
+                };
+                if is_read {
+                    shown.push(Shown {
+                        column: format!("{}.{}.{column}", source.schema, source.name),
+                        rule,
+                        at: source.at,
+                    });
+                }
+            }
+        }
+        shown
+    }
+
+    /// Masked values do not choose the rows that a statement changes, and are not written into a table that is there.
+    fn unwritten(&self, read: &Shown<'_>, statement: &Statement) -> Result<(), Box<Denial>> {
+        let changed = statement.touches.iter().find(|touch| {
+            let changes = matches!(
+                touch.class,
+                Class::Insert | Class::Update | Class::Delete | Class::Merge
+            );
+            changes && touch.kind == Kind::Relation
+        });
+        let Some(changed) = changed else {
+            return Ok(());
+        };
+        let asked = format!("{} {}", verb(changed.class), relation(changed));
+        let detail = format!(
+            "{} is masked, and is read by a statement that changes {}: masks would be written, or would choose the wrong rows",
+            read.column,
+            relation(changed)
+        );
+        let hint = "leave the column out, or make a new table of the masked rows (CREATE TABLE … AS)";
+        Err(self.deny(&read.rule.origin, &asked, detail, hint))
     }
 
     /// What no statement of a scope with masks may touch.
@@ -209,7 +260,7 @@ impl<'a> Masked<'a> {
 
     fn meant_for(&self, relation: &Relation) -> Option<&'a MaskRule> {
         let (schema, name) = place(relation);
-        let system = matches!(schema, "pg_catalog" | "information_schema" | "pg_temp");
+        let system = matches!(schema, "pg_catalog" | "information_schema" | TEMPORARY);
         let literal = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
         let named = || self.scope.can.iter().any(|rule| rule.tables.iter().any(literal));
         let has = |rule: &&&MaskRule| relation.columns.contains(&rule.column);

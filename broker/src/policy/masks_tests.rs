@@ -118,7 +118,9 @@ fn a_ceiling_masks_with_a_key_only_where_there_is_a_place_for_it() {
                 &format!("        always-mask: {masks}\n        max: {{ ttl: 30m"),
             )
             .replace("    enforcement: role ", &format!("{key}    enforcement: role "));
-        Operator::read(&text, "broker.yaml").map_err(|found| codes(&found)).err()
+        Operator::read(&text, "broker.yaml")
+            .map_err(|found| codes(&found))
+            .err()
     };
     // orders-prod is enforced by PostgreSQL as well.
     assert_eq!(always("{ app.customers.email: email }", ""), None);

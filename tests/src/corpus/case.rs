@@ -13,7 +13,7 @@ use crate::house::root;
 pub enum Expect {
     /// Refused, or without effect.
     Deny,
-    /// Answers with masked values; until there are masks, refused.
+    /// Answers, with masked values: nothing of what is masked is in any byte. Where the policy masks nothing, refused.
     Mask,
     /// Works.
     Allow,
@@ -59,6 +59,8 @@ pub struct Corpus {
     pub fixture: String,
     /// The repository's policy file, with one scope `job` on the database `corpus`.
     pub policy: String,
+    /// The same without masks, the masked columns left out: for an enforcement that has no masks.
+    pub unmasked: Option<String>,
     /// The operator's ceiling for the database `corpus`.
     pub ceiling: String,
 }
@@ -85,9 +87,15 @@ impl Corpus {
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(at, line)| Case::parse(line).with_context(|| format!("{}:{}", attacks.display(), at + 1)))
             .collect();
+        let place = if folder.join("policy.yaml").exists() {
+            folder
+        } else {
+            &own
+        };
         Ok(Self {
             cases: cases?,
             fixture: text("fixture.sql")?,
+            unmasked: fs::read_to_string(place.join("unmasked.yaml")).ok(),
             policy: text("policy.yaml")?,
             ceiling: text("ceiling.yaml")?,
         })

@@ -44,10 +44,15 @@ impl Ground {
         for name in &names {
             schema += &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE};\n");
         }
+        let policy = corpus
+            .unmasked
+            .as_ref()
+            .filter(|_| !layer.masks())
+            .unwrap_or(&corpus.policy);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let plan = Plan {
             schema,
-            policy: scopes(&corpus.policy, plots)?,
+            policy: scopes(policy, plots)?,
             extra: ceilings(&corpus.ceiling, plots)?,
             settings: vec![
                 ("autovacuum", "off"),

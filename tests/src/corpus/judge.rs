@@ -76,6 +76,22 @@ impl Judge {
         })
     }
 
+    /// True when something of a text is replaced, so that the server receives other bytes.
+    pub fn replaces(&self, text: &str) -> bool {
+        let statements = sql::read(text, &self.snapshot).unwrap_or_default();
+        statements.iter().any(
+            |statement| match judge(statement, &self.scope, &Ground::here(text, &self.snapshot)) {
+                Decision::Allow(permit) => permit.text().is_some(),
+                Decision::Deny(_) => false,
+            },
+        )
+    }
+
+    /// True when the scope masks columns.
+    pub fn masks(&self) -> bool {
+        !self.scope.masks.is_empty()
+    }
+
     /// The code of the first refusal of a text; `None` when everything of it may be sent.
     pub fn refuses(&self, text: &str) -> Option<&'static str> {
         match sql::read(text, &self.snapshot) {

@@ -15,7 +15,7 @@ pub enum Outcome {
     Refused,
     /// An attack that the server refused, or that had no effect.
     WithoutEffect,
-    /// An honest statement that worked, or that was refused where it may be. With nobody in between: an attack that works.
+    /// An honest statement that worked, or that was refused where it may be; an attack that was answered with masked values. With nobody in between: an attack that works.
     Fine,
     /// There is no script for this case of the wire, or the server is too old for it.
     Skipped,

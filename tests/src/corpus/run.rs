@@ -115,7 +115,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
     let done = match (&case.proto, case.expect) {
         (Some(name), _) => (script(plot, case, name).await?, 1),
         (None, _) if case.steps.is_some() => (conversation(plot, case, judge).await?, 1),
-        (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes).await?,
+        (None, Expect::Deny | Expect::Mask) => attack(plot, case, modes, judge).await?,
         (None, Expect::Allow | Expect::Intact) => honest(plot, case, modes, judge).await?,
     };
     if case.setup.is_some() {
@@ -213,9 +213,11 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
     })
 }
 
-/// An attack, in every way: none may have an effect.
-async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Outcome, usize)> {
+/// An attack, in every way: none may have an effect. Where columns are masked, one that has to be answered is.
+async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
+    // What calls a function that the policy does not name is not about masks.
+    let answered = case.expect == Expect::Mask && judge.masks() && judge.refuses(&sql) != Some("function-not-allowed");
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -226,7 +228,10 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !plot.refused(&received) => Some("it was not refused".to_owned()),
+            None if case.expect == Expect::Mask && !judge.masks() && !plot.refused(&received) => {
+                Some("it was not refused".to_owned())
+            }
+            None if answered && is_plain(*mode) && !received.answered() => Some("it was not answered".to_owned()),
             // What the broker refused must not have reached the server, in whole.
             None if received.denied && !received.limited && text.len() > 20 && plot.tap.saw(text.as_bytes()) => {
                 Some("its text went upstream".to_owned())
@@ -239,12 +244,17 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode]) -> Result<(Out
             return Ok((Outcome::Failed(reason), ways));
         }
     }
-    let outcome = if refused {
-        Outcome::Refused
-    } else {
-        Outcome::WithoutEffect
+    let outcome = match refused {
+        true => Outcome::Refused,
+        false if answered => Outcome::Fine,
+        false => Outcome::WithoutEffect,
     };
     Ok((outcome, ways))
+}
+
+/// As it is written.
+fn is_plain(mode: Mode) -> bool {
+    matches!(mode, Mode::Simple | Mode::Extended | Mode::Pipeline)
 }
 
 async fn job(plot: &Plot<'_>, mode: Mode, text: &str, case: &Case) -> Result<Received> {
@@ -308,8 +318,7 @@ async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
     let owner = judge.owner(&sql);
     let mut ways = 0;
-    let plain = |mode: &Mode| matches!(mode, Mode::Simple | Mode::Extended | Mode::Pipeline);
-    for mode in modes.iter().copied().filter(plain) {
+    for mode in modes.iter().copied().filter(|mode| is_plain(*mode)) {
         ways += 1;
         let received = job(plot, mode, &sql, case).await?;
         let harmed = match &case.check {
@@ -346,7 +355,7 @@ async fn honest(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         }
         if mode == Mode::Simple
             && plot.ground.layer.judges()
-            && !whole
+            && !(whole || judge.replaces(&sql))
             && !received.errors.iter().any(|state| state == "42601")
         {
             return failed("what was sent is not what the server received".to_owned());

@@ -119,6 +119,11 @@ impl Received {
         }
     }
 
+    /// Rows came, and no error.
+    pub fn answered(&self) -> bool {
+        self.errors.is_empty() && self.results.lines().count() > 1
+    }
+
     /// PostgreSQL refused every statement for want of a right, and no row came.
     pub fn is_only_refusal(&self) -> bool {
         !self.errors.is_empty() && self.results.lines().all(|line| line == "ERROR 42501")
