@@ -75,6 +75,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// What `name` stands for from its success on.
+    fn made(&self, name: &str) -> Option<&Rc<Prepared>> {
+        let (made, prepared) = self.makes.as_ref()?;
+        (made == name).then_some(prepared)
+    }
+
     /// Takes the run out of its place among the runs of a Query.
     pub fn take(&mut self) -> Self {
         Self {
@@ -95,11 +101,31 @@ impl<C> Session<C> {
         for expect in self.pending.iter().rev() {
             match expect {
                 Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
+                Expect::Execute(run) if run.made(name).is_some() => return run.made(name).cloned(),
                 Expect::CloseStatement(closed) if closed == name => return None,
                 _ => {}
             }
         }
         self.prepared.get(name).cloned()
+    }
+
+    /// True when nobody can tell what `name` stands for before the server has answered. What fails takes everything up to
+    /// its Sync along: behind that Sync the name may be made, may be what it was before, or may be gone.
+    pub(super) fn is_unsettled(&self, name: &str) -> bool {
+        let mut ended = false;
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Sync => ended = true,
+                Expect::Query { runs, .. } if runs.iter().any(|run| run.made(name).is_some()) => return true,
+                Expect::Query { .. } => ended = true,
+                Expect::Parse { name: changed, .. } | Expect::CloseStatement(changed) if changed == name => {
+                    return ended;
+                }
+                Expect::Execute(run) if run.made(name).is_some() => return ended,
+                _ => {}
+            }
+        }
+        false
     }
 
     pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {

@@ -6,7 +6,7 @@ pub mod conformance;
 pub mod sqlite;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use sha2::Digest as _;
 use crate::base::fault::{Fault, Kind};
 use crate::base::id::GrantId;
 use crate::claims::Claims;
+use crate::sql::bound::Sight;
 
 pub use sqlite::Sqlite;
 
@@ -414,6 +415,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn add_totals(&self, totals: Vec<(GrantId, TotalsRow)>) -> Answer<'_, ()>;
     /// Forgets what is past keeping. Answers how many rows went.
     fn purge(&self, purge: Purge) -> Answer<'_, u64>;
+    /// Remembers what policies saw first in a database, and answers all that was ever seen there, by this broker or
+    /// another one of the same store.
+    fn see(&self, place: String, new: Vec<Sight>) -> Answer<'_, BTreeSet<Sight>>;
     /// Whether the last write succeeded.
     fn ping(&self) -> Answer<'_, ()>;
 }
