@@ -76,7 +76,12 @@ fn every_form_of_a_mask_is_read_as_it_is_shown() {
         assert!(!rule.mask.needs_key());
     }
     // With a key they are read, and refused for want of a place to keep it.
-    for form in ["{ hash: hmac }", "{ email: stable }", "{ date-shift: 30d }"] {
+    for form in [
+        "{ hash: hmac }",
+        "{ email: stable }",
+        "{ fake-name: stable }",
+        "{ date-shift: 30d }",
+    ] {
         let found = under(
             &operator(),
             &one(MAIN, ORDERS, &format!("mask: {{ app.orders.x: {form} }}")),

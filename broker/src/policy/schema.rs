@@ -122,6 +122,7 @@ fn mask_key(key: &str) -> Value {
         ),
         "hash" => described("A token per value.", json!({"const": "hmac"})),
         "email" => described("An address per value.", json!({"const": "stable"})),
+        "fake-name" => described("A name per value.", json!({"const": "stable"})),
         _ => described(
             "Another day, at most so far away.",
             json!({"type": "string", "pattern": "^[1-9][0-9]{0,3}d$"}),

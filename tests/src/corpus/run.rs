@@ -215,8 +215,11 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
 /// An attack, in every way: none may have an effect. Where columns are masked, one that has to be answered is.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
-    // What calls a function that the policy does not name is not about masks.
-    let answered = case.expect == Expect::Mask && judge.masks() && judge.refuses(&sql) != Some("function-not-allowed");
+    // What calls a function that the policy does not name is not about masks; roles alone rewrite nothing.
+    let answered = case.expect == Expect::Mask
+        && plot.ground.layer.judges()
+        && judge.masks()
+        && judge.refuses(&sql) != Some("function-not-allowed");
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
