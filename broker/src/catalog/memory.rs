@@ -56,7 +56,7 @@ impl Memory {
     }
 
     /// Holds `snapshot` against what was seen before, and remembers what is seen for the first time.
-    pub(super) async fn bind(
+    pub async fn bind(
         &self,
         controls: &Controls,
         target: &Arc<Target>,

@@ -79,9 +79,9 @@ impl Catalogs {
 
     /// Holds every snapshot against what policies saw first.
     #[must_use]
-    pub fn with_memory(self, memory: Memory) -> Self {
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
         Self {
-            memory: Some(Arc::new(memory)),
+            memory: Some(memory),
             ..self
         }
     }

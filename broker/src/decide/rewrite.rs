@@ -395,16 +395,15 @@ impl<'a> Masked<'a> {
 
     /// Those of `columns` that may be read where nothing stands for the relation: none of one whose masks nobody knows.
     pub(super) fn plain<'c>(&self, relation: &Relation, columns: Vec<&'c str>) -> Vec<&'c str> {
-        if self.broken.contains_key(&place(relation)) || self.meant_for(relation).is_some() {
+        let key = place(relation);
+        let unknown = self.broken.contains_key(&key) || self.strayed.contains_key(&key);
+        if unknown || self.meant_for(relation).is_some() {
             return Vec::new();
         }
-        let Some(masks) = self.columns.get(&place(relation)) else {
-            return columns;
-        };
-        columns
-            .into_iter()
-            .filter(|column| !masks.contains_key(column))
-            .collect()
+        let masked = self.columns.get(&key);
+        let hides =
+            |column: &str| masked.is_some_and(|masks| masks.contains_key(column)) || self.is_fresh(relation, column);
+        columns.into_iter().filter(|column| !hides(column)).collect()
     }
 
     /// A view reads what it reads raw.

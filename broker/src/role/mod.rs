@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::base::id::GrantId;
+use crate::catalog::Memory;
 use crate::claims::Claims;
 use crate::decide::rights::Right;
 use crate::mask::keyed::Pads;
@@ -50,6 +51,8 @@ struct Database {
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
+    /// What policies saw first.
+    memory: Arc<Memory>,
     state: Mutex<State>,
     /// One comparison at a time: a burst of grants compares once.
     syncing: tokio::sync::Mutex<()>,
@@ -111,6 +114,7 @@ impl Roles {
         instance: &str,
         targets: impl IntoIterator<Item = (&'t Arc<Target>, Enforcement, Option<Pads>)>,
         controls: &Controls,
+        memory: &Arc<Memory>,
     ) -> Self {
         let databases = targets
             .into_iter()
@@ -121,6 +125,7 @@ impl Roles {
                     controls: controls.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
+                    memory: memory.clone(),
                     state: Mutex::default(),
                     syncing: tokio::sync::Mutex::default(),
                     work: Notify::new(),
@@ -441,7 +446,10 @@ impl Database {
             names: &self.names,
             key: self.key.as_ref(),
         };
-        let synced = group::sync(&transaction, on, name, (scope, about), &idle).await?;
+        let (mut snapshot, document) = group::look(&transaction, on, name, about).await?;
+        self.memory.bind(&self.controls, &self.target, &mut snapshot).await?;
+        let seen = (&snapshot, &document);
+        let synced = group::sync(&transaction, on, name, scope, seen, &idle).await?;
         transaction.commit().await.map_err(failed)?;
         if synced.granted + synced.revoked > 0 {
             tracing::info!(database = %self.target.name, role = %name, scope = %scope.name, granted = synced.granted,

@@ -146,21 +146,12 @@ impl Broker {
         let registry = Arc::new(Registry::new(Caps::default()));
         let controls = Controls::default();
         let targets = targets(settings)?;
-        let roles = roles::roles(settings, &targets, &controls)?;
-        let grants = take_up_grants(
-            settings,
-            store.clone(),
-            &recorder,
-            &policies,
-            &metrics,
-            &registry,
-            &clock,
-        )
-        .await?;
+        let memory = Arc::new(Memory::new(store.clone(), policies::on_database(policies.clone())));
+        let roles = roles::roles(settings, &targets, &controls, &memory)?;
+        let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
         let settling = roles.clone();
-        let memory = Memory::new(store, policies::on_database(policies.clone()));
         let catalogs = Catalogs::new(controls.clone())
             .with_memory(memory)
             .settling(Arc::new(move |target| {
