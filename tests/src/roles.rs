@@ -26,6 +26,38 @@ pub fn plan() -> Plan {
     }
 }
 
+/// A set-up with masked tables, under either enforcement; they belong to `crm_owner` where the database enforces.
+pub fn masked(enforcement: &'static str) -> Plan {
+    let mut plan = Plan {
+        policy: include_str!("../fixtures/masks.yaml").to_owned(),
+        extra: include_str!("../fixtures/ceilings.yaml")
+            .replace("\"app.*\", \"public.*\"", "\"app.*\", \"public.*\", \"crm.*\"")
+            .replace("[\"pg_catalog.*\"]", "[\"pg_catalog.*\", \"app.*\"]"),
+        enforcement,
+        ..Plan::default()
+    };
+    let tables = include_str!("../fixtures/masks.sql");
+    if enforcement == "role" {
+        plan.schema += "RESET ROLE; CREATE ROLE crm_owner NOLOGIN; ALTER ROLE hoop_broker CREATEROLE; \
+            GRANT pg_signal_backend TO hoop_broker; GRANT crm_owner TO hoop_broker WITH ADMIN OPTION; \
+            CREATE SCHEMA crm AUTHORIZATION crm_owner; SET ROLE crm_owner;\n";
+        plan.schema += &tables.replace("CREATE SCHEMA crm;", "");
+        // A scope that runs no DDL: its login can become nobody.
+        let (head, scope) = plan.policy.split_once("  masked:\n").unwrap_or_default();
+        let reader = scope.replace("write, ddl, lock", "write");
+        let own = ", as: crm_owner }";
+        let scope = scope.replace("\"crm.made*\"] }", &format!("\"crm.made*\"]{own}"));
+        plan.policy = format!("{head}  masked:\n{scope}\n  reader:\n{reader}");
+        plan.extra = plan.extra.replace(
+            "objects: [sequence, type] }",
+            &format!("objects: [sequence, type]{own}"),
+        );
+    } else {
+        plan.schema += tables;
+    }
+    plan
+}
+
 /// A connection as the superuser.
 pub async fn admin(house: &House) -> Result<Client> {
     direct(house, SUPERUSER, house.cluster.password()).await

@@ -365,7 +365,7 @@ async fn whoami_and_explain_tell_the_same_story() -> Result<()> {
     ])?;
     assert_eq!(allowed.code, Some(0), "{}{}", allowed.out, allowed.err);
     assert!(
-        allowed.out.contains("allow select by .hoop/db-access.yaml:"),
+        allowed.out.contains("allowed select by .hoop/db-access.yaml:"),
         "{}",
         allowed.out
     );

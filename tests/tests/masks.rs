@@ -17,14 +17,11 @@ const RAW: &[&str] = &[
     "4111-1111",
 ];
 
-fn plan() -> Plan {
-    let mut plan = Plan::default();
-    plan.schema += include_str!("../fixtures/masks.sql");
-    plan.policy = include_str!("../fixtures/masks.yaml").to_owned();
-    plan.extra = include_str!("../fixtures/ceilings.yaml")
-        .replace("\"app.*\", \"public.*\"", "\"app.*\", \"public.*\", \"crm.*\"")
-        .replace("[\"pg_catalog.*\"]", "[\"pg_catalog.*\", \"app.*\"]");
-    plan
+/// Who keeps the masks: the broker alone, or the database as well.
+const BOTH: &[&str] = &["shared", "role"];
+
+fn plan(enforcement: &'static str) -> Plan {
+    tests::roles::masked(enforcement)
 }
 
 #[track_caller]
@@ -36,7 +33,14 @@ fn nothing_raw(sql: &str, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_statements_answer_with_masked_values() -> Result<()> {
-    let house = House::plan(plan()).await?;
+    for enforcement in BOTH {
+        honest_statements_answer_with_masked_values_under(enforcement).await?;
+    }
+    Ok(())
+}
+
+async fn honest_statements_answer_with_masked_values_under(enforcement: &'static str) -> Result<()> {
+    let house = House::plan(plan(enforcement)).await?;
     let grant = house.grant("masked").await?;
     let mut wrong = Vec::new();
     for (sql, expected) in [
@@ -140,7 +144,14 @@ async fn honest_statements_answer_with_masked_values() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_read_raw_values_is_refused() -> Result<()> {
-    let house = House::plan(plan()).await?;
+    for enforcement in BOTH {
+        what_would_read_raw_values_is_refused_under(enforcement).await?;
+    }
+    Ok(())
+}
+
+async fn what_would_read_raw_values_is_refused_under(enforcement: &'static str) -> Result<()> {
+    let house = House::plan(plan(enforcement)).await?;
     let grant = house.grant("masked").await?;
     for sql in [
         "SELECT * FROM crm.people",
@@ -222,7 +233,14 @@ async fn values(peer: &mut Raw, bytes: &[u8], readies: usize) -> Result<(String,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_once_and_run_after_the_schema_moved() -> Result<()> {
-    let house = House::plan(plan()).await?;
+    for enforcement in BOTH {
+        prepared_once_and_run_after_the_schema_moved_under(enforcement).await?;
+    }
+    Ok(())
+}
+
+async fn prepared_once_and_run_after_the_schema_moved_under(enforcement: &'static str) -> Result<()> {
+    let house = House::plan(plan(enforcement)).await?;
     let grant = house.grant("masked").await?;
     let mut peer = endpoint(&house, &grant, &[("database", "shop")]).await?;
     let once = [

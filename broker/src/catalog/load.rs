@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
 use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
-use crate::sql::{Relation, RelationKind, Snapshot};
+use crate::sql::{Relation, RelationKind, Snapshot, TEMPORARY};
 
 /// Which schemas a query reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub fn query(part: Part) -> &'static str {
         ),
         Part::User => concat!(
             "WITH RECURSIVE n AS MATERIALIZED (SELECT oid, nspname FROM pg_catalog.pg_namespace ",
-            "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema']) ",
+            // The broker's own schema is nobody's to name (`mask::SCHEMA`).
+            "WHERE nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema', 'hoop_masks']) ",
             "AND nspname OPERATOR(pg_catalog.!~~) 'pg\\_toast%' AND (nspname OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%' ",
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
             include_str!("types.sql"),
@@ -131,7 +132,7 @@ fn parse(text: &str) -> Result<Document, String> {
 /// The session's own temporary schema has a number of which no policy knows.
 pub fn plain(schema: String) -> String {
     if schema.starts_with("pg_temp_") {
-        "pg_temp".to_owned()
+        TEMPORARY.to_owned()
     } else {
         schema
     }

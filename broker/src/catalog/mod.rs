@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
 
 use crate::sql::Snapshot;
 use crate::sql::quote::identifier;
@@ -16,22 +17,37 @@ use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
-pub use memory::Memory;
+pub use memory::{Latest, Memory};
 
 /// How often a database with open sessions is looked at for schema changes made by others.
 pub const POLL: Duration = Duration::from_secs(5);
 
+/// What has to be done before anybody sees a newer schema of a database.
+pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How soon after a session's own change the other views of its database are read again: a migration makes many.
+const SOON: Duration = Duration::from_millis(250);
+
 /// The snapshots of every database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Catalogs {
     controls: Controls,
     /// Nothing where snapshots are only looked at.
     memory: Option<Arc<Memory>>,
+    settle: Option<Settle>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
+    /// A session changed a schema: what others see of it is read again soon.
+    news: Arc<Notify>,
 }
 
 /// A database, as whom it is looked at: names resolve along a path that depends on the role's rights.
 type Seen = (String, Option<Arc<str>>);
+
+impl std::fmt::Debug for Catalogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogs").finish_non_exhaustive()
+    }
+}
 
 /// One database's snapshot.
 #[derive(Debug)]
@@ -50,7 +66,17 @@ impl Catalogs {
         Self {
             controls,
             memory: None,
+            settle: None,
             databases: Arc::default(),
+            news: Arc::default(),
+        }
+    }
+
+    /// Does `settle` before anybody sees a newer schema.
+    pub fn settling(self, settle: Settle) -> Self {
+        Self {
+            settle: Some(settle),
+            ..self
         }
     }
 
@@ -98,6 +124,7 @@ impl Catalogs {
             let changed = current.as_ref().is_none_or(|old| old.version != snapshot.version);
             if changed {
                 *current = Some(snapshot);
+                self.news.notify_one();
             }
             changed
         });
@@ -106,7 +133,10 @@ impl Catalogs {
     /// Looks at every database that has a session, once per [`POLL`], for ever.
     pub async fn poll(&self) {
         loop {
-            tokio::time::sleep(POLL).await;
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = self.news.notified() => tokio::time::sleep(SOON).await,
+            }
             let all: Vec<Arc<Catalog>> = self
                 .databases
                 .lock()
@@ -151,15 +181,19 @@ impl Catalogs {
             database: target.name.clone(),
             cause,
         };
+        let before = known.as_ref().map(|known| known.version);
         let base = match known {
             Some(known) => known,
             None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
         };
-        let mut snapshot = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
+        let mut read = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
         if let Some(memory) = &self.memory {
-            memory.bind(&self.controls, target, &mut snapshot).await?;
+            memory.bind(&self.controls, target, &mut read).await?;
         }
-        Ok(Arc::new(snapshot))
+        if let Some(settle) = self.settle.as_ref().filter(|_| before != Some(read.version)) {
+            settle(target.clone()).await;
+        }
+        Ok(Arc::new(read))
     }
 
     /// Both parts as the server gave them: what a snapshot can be read from later, without the server.

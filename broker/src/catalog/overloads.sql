@@ -5,6 +5,9 @@ plain_types AS MATERIALIZED (
       'interval', 'json', 'jsonb', 'name', 'numeric', 'oid', 'regclass', 'regproc', 'regtype', 'text', 'tid', 'time', 'timestamp', 'timestamptz', 'timetz',
       'uuid', 'varbit', 'bit', 'varchar', 'xid', 'xml']::pg_catalog.name[])
 ),
+dull_types AS MATERIALIZED (
+  SELECT oid FROM plain_types UNION SELECT y.oid FROM pg_catalog.pg_type y WHERE y.typtype OPERATOR(pg_catalog.=) 'p'
+),
 foreign_code AS MATERIALIZED (
   SELECT p.oid, p.proname AS name, n.nspname, p.proargtypes::pg_catalog.oid[] AS args, 'f' AS kind,
     p.pronargdefaults OPERATOR(pg_catalog.=) 0 AND p.provariadic OPERATOR(pg_catalog.=) 0::pg_catalog.oid AND p.pronargs OPERATOR(pg_catalog.>) 0 AND EXISTS (
@@ -78,12 +81,10 @@ overloads AS (
         SELECT p.proname
         FROM pg_catalog.pg_proc p CROSS JOIN LATERAL (
           SELECT EXISTS (
-            SELECT 1 FROM pg_catalog.unnest(p.proargtypes::pg_catalog.oid[]) a(type) JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) a.type
-            WHERE y.typtype OPERATOR(pg_catalog.<>) 'p' AND y.oid NOT IN (SELECT oid FROM plain_types)) AS takes,
+            SELECT 1 FROM pg_catalog.unnest(p.proargtypes::pg_catalog.oid[]) a(type) WHERE a.type NOT IN (SELECT oid FROM dull_types)) AS takes,
           EXISTS (
             SELECT 1 FROM pg_catalog.unnest(COALESCE(p.proallargtypes, '{}'::pg_catalog.oid[]) OPERATOR(pg_catalog.||) p.prorettype) a(type)
-            JOIN pg_catalog.pg_type y ON y.oid OPERATOR(pg_catalog.=) a.type
-            WHERE y.typtype OPERATOR(pg_catalog.<>) 'p' AND y.oid NOT IN (SELECT oid FROM plain_types)) AS gives) o
+            WHERE a.type NOT IN (SELECT oid FROM dull_types)) AS gives) o
         WHERE p.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
         GROUP BY p.proname HAVING pg_catalog.bool_or(o.gives AND NOT o.takes) OR pg_catalog.bool_and(o.gives)) g) ELSE '[]'::pg_catalog.json END) AS document
 ),

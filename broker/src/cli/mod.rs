@@ -10,6 +10,7 @@ pub mod policy;
 mod proof;
 mod retry;
 pub mod token;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -13,10 +13,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::out::{Out, Tone};
+use super::out::Out;
 use super::policy::{JobArgs, snapshot};
+use super::verdict::{Verdict, place};
 use crate::decide::judge::Ground;
-use crate::decide::{Decision, Denial, judge};
+use crate::decide::{Denial, judge};
 use crate::policy::Scope;
 use crate::policy::diagnostic::{annotation, printable};
 use crate::sql::{self, Snapshot, project};
@@ -58,15 +59,8 @@ struct Step {
     line: u32,
     /// 1-based, in characters.
     column: u32,
-    /// The statement class, or nothing when the text could not be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'static str>,
-    verdict: &'static str,
-    /// The policy lines that allow it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rules: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    denial: Option<Denial>,
+    #[serde(flatten)]
+    verdict: Verdict,
 }
 
 /// Runs `hoop-db plan`. Fails when a statement would be denied, or the job would not be admitted at all.
@@ -79,7 +73,7 @@ pub fn run(args: &PlanArgs, out: &mut Out) -> Result<ExitCode> {
         plan(&file.display().to_string(), &text, &mut schema, &scope, &mut steps);
     }
     print(&steps, args.format, out)?;
-    let denied = steps.iter().filter(|step| step.denial.is_some()).count();
+    let denied = steps.iter().filter(|step| step.verdict.denial.is_some()).count();
     if args.format == Format::Text {
         out.line(&format!(
             "{} statements: {} allowed, {denied} denied",
@@ -95,16 +89,13 @@ pub fn run(args: &PlanArgs, out: &mut Out) -> Result<ExitCode> {
 }
 
 fn plan(file: &str, text: &str, schema: &mut Snapshot, scope: &Scope, steps: &mut Vec<Step>) {
-    let step = |at: usize, class, rules, denial: Option<Denial>| {
+    let step = |at: usize, verdict| {
         let (line, column) = place(text, at);
         Step {
             file: file.to_owned(),
             line,
             column,
-            class,
-            verdict: if denial.is_some() { "denied" } else { "allowed" },
-            rules,
-            denial,
+            verdict,
         }
     };
     // Where the statements stand does not depend on the schema.
@@ -112,7 +103,7 @@ fn plan(file: &str, text: &str, schema: &mut Snapshot, scope: &Scope, steps: &mu
         Ok(statements) => statements.into_iter().map(|statement| statement.span).collect(),
         Err(unreadable) => {
             let denial = judge::denied_unreadable(&unreadable, scope);
-            steps.push(step(0, None, Vec::new(), Some(denial)));
+            steps.push(step(0, Verdict::unreadable(denial)));
             return;
         }
     };
@@ -120,48 +111,19 @@ fn plan(file: &str, text: &str, schema: &mut Snapshot, scope: &Scope, steps: &mu
         let (at, one) = (span.start, text.get(span).unwrap_or_default());
         match sql::read(one, schema) {
             Ok(statements) => {
-                for statement in &statements {
-                    let class = Some(statement.class.as_str());
-                    steps.push(match judge::judge(statement, scope, &Ground::here(one, schema)) {
-                        Decision::Allow(permit) => {
-                            let rules: BTreeSet<String> = permit.rules().iter().map(ToString::to_string).collect();
-                            step(at, class, rules.into_iter().collect(), None)
-                        }
-                        Decision::Deny(denial) => step(at, class, Vec::new(), Some(denial)),
-                    });
-                }
+                let ground = Ground::here(one, schema);
+                let verdicts = statements
+                    .iter()
+                    .map(|statement| Verdict::of(statement, scope, &ground, (text, at)));
+                steps.extend(verdicts.map(|verdict| step(at, verdict)));
                 let _read_just_now = project::apply(one, schema);
             }
             Err(unreadable) => {
                 let denial = judge::denied_unreadable(&unreadable, scope);
-                steps.push(step(at, None, Vec::new(), Some(denial)));
+                steps.push(step(at, Verdict::unreadable(denial)));
             }
         }
     }
-}
-
-/// Line and column of the first word at or after `at`: blanks and comments before a statement count as its own.
-fn place(text: &str, at: usize) -> (u32, u32) {
-    let mut rest = text.get(at..).unwrap_or_default();
-    loop {
-        let trimmed = rest.trim_start();
-        let after = if let Some(comment) = trimmed.strip_prefix("--") {
-            comment.split_once('\n').map(|(_, after)| after)
-        } else if let Some(comment) = trimmed.strip_prefix("/*") {
-            comment.split_once("*/").map(|(_, after)| after)
-        } else {
-            rest = trimmed;
-            break;
-        };
-        match after {
-            Some(after) => rest = after,
-            None => break,
-        }
-    }
-    let before = text.get(..text.len() - rest.len()).unwrap_or_default();
-    let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
-    let number = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
-    (number(before.matches('\n').count()), number(line.chars().count()))
 }
 
 // === printing ===
@@ -170,7 +132,8 @@ fn print(steps: &[Step], format: Format, out: &mut Out) -> Result<()> {
     match format {
         Format::Text => {
             for step in steps {
-                text(step, out)?;
+                let place = format!("{}:{}: ", printable(&step.file), step.line);
+                step.verdict.print(&place, out)?;
             }
         }
         Format::Json => out.line(&serde_json::to_string_pretty(steps)?)?,
@@ -192,27 +155,10 @@ fn print(steps: &[Step], format: Format, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-fn text(step: &Step, out: &mut Out) -> Result<()> {
-    let place = format!("{}:{}", printable(&step.file), step.line);
-    match &step.denial {
-        None => {
-            let by = match step.rules.as_slice() {
-                [] => "it needs no rule".to_owned(),
-                rules => format!("by {}", rules.join(", ")),
-            };
-            let line = format!("{place}: allowed {} {by}", step.class.unwrap_or_default());
-            out.toned(Tone::Good, &line)?;
-        }
-        Some(denial) => {
-            out.toned(Tone::Refused, &format!("{place}: {}", denial.message()))?;
-            out.line(&format!("  {}\n  {}", denial.detail, denial.hint))?;
-        }
-    }
-    Ok(())
-}
-
 fn refused(steps: &[Step]) -> impl Iterator<Item = (&Step, &Denial)> {
-    steps.iter().filter_map(|step| Some((step, step.denial.as_ref()?)))
+    steps
+        .iter()
+        .filter_map(|step| Some((step, step.verdict.denial.as_ref()?)))
 }
 
 /// The standard's smallest document: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/>.
@@ -240,17 +186,4 @@ fn sarif(steps: &[Step]) -> Value {
             "results": results,
         }],
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::place;
-
-    #[test]
-    fn a_statement_begins_at_its_first_word() {
-        let text = "SELECT 1;\n-- a note\n/* more */  DROP TABLE é; TRUNCATE x";
-        assert_eq!(place(text, 0), (1, 1));
-        assert_eq!(place(text, 9), (3, 13));
-        assert_eq!(place(text, text.find("; TRUNC").unwrap() + 1), (3, 27));
-    }
 }

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::out::{Out, Tone};
+use super::verdict::Verdict;
 use crate::base::clock::Clock;
 use crate::catalog::{self, Catalogs};
 use crate::claims::{self, Claims, Payload, Source};
 use crate::decide::admit::{self, Refusal};
 use crate::decide::explain::explain;
+use crate::decide::judge;
 use crate::decide::judge::Ground;
-use crate::decide::{Decision, judge};
 use crate::policy::Scope;
 use crate::policy::compile::{self, Bounds};
 use crate::policy::diagnostic::{self, Diagnostic};
@@ -49,7 +50,8 @@ pub enum PolicyCommand {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Explain, line by line, why a job gets a scope or not; with --sql also what becomes of statements.
+    /// Explain, line by line, why a job gets a scope or not; with --sql also what becomes of statements, and by what each
+    /// masked column is replaced.
     Explain {
         /// The job.
         #[command(flatten)]
@@ -60,6 +62,9 @@ pub enum PolicyCommand {
         /// A schema snapshot: what `hoop-db policy snapshot` printed.
         #[arg(long, value_name = "PATH")]
         snapshot: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// List the presets that `preset:` can name, or show one.
     Presets {
@@ -138,10 +143,15 @@ pub fn run(command: PolicyCommand, out: &mut Out) -> Result<ExitCode> {
             repository,
             format,
         } => check(&file, operator.as_deref().zip(repository.as_deref()), format, out),
-        PolicyCommand::Explain { job, sql, snapshot } => {
+        PolicyCommand::Explain {
+            job,
+            sql,
+            snapshot,
+            json,
+        } => {
             let (claims, policies) = job.read()?;
             let sql = sql.as_deref().zip(snapshot.as_deref());
-            explain_job(&claims, &job.scope, &policies, sql, out)
+            explain_job(&claims, (&job.scope, &policies), sql, json, out)
         }
         PolicyCommand::Presets { name, json } => show_presets(name.as_deref(), json, out),
         PolicyCommand::Schema => {
@@ -285,9 +295,9 @@ fn print(found: &[Diagnostic], source: &str, path: &str, format: Format, out: &m
 
 fn explain_job(
     claims: &Claims,
-    scope: &str,
-    policies: &Policies,
+    (scope, policies): (&str, &Policies),
     sql: Option<(&str, &Path)>,
+    json: bool,
     out: &mut Out,
 ) -> Result<ExitCode> {
     let explanation = match explain(claims, scope, policies) {
@@ -298,13 +308,31 @@ fn explain_job(
             return Ok(ExitCode::FAILURE);
         }
     };
-    out.line(explanation.to_string().trim_end())?;
-    let mut good = explanation.admitted;
-    out.line(if good { "\nadmitted" } else { "\nnot admitted" })?;
-    if let Some((sql, path)) = sql {
-        let (_, scope) = admit::find_scope(claims, scope, policies).map_err(anyhow::Error::new)?;
-        good &= explain_sql(sql, &snapshot(path)?, scope, out)?;
+    let verdicts = match sql {
+        Some((sql, path)) => {
+            let (_, scope) = admit::find_scope(claims, scope, policies).map_err(anyhow::Error::new)?;
+            verdicts(sql, &snapshot(path)?, scope)
+        }
+        None => Vec::new(),
+    };
+    if json {
+        let mut whole = serde_json::to_value(&explanation)?;
+        if let (Some(fields), Some(_)) = (whole.as_object_mut(), sql) {
+            fields.insert("statements".to_owned(), serde_json::to_value(&verdicts)?);
+        }
+        out.line(&serde_json::to_string_pretty(&whole)?)?;
+    } else {
+        out.line(explanation.to_string().trim_end())?;
+        out.line(if explanation.admitted {
+            "\nadmitted"
+        } else {
+            "\nnot admitted"
+        })?;
+        for verdict in &verdicts {
+            verdict.print("", out)?;
+        }
     }
+    let good = explanation.admitted && verdicts.iter().all(|verdict| verdict.denial.is_none());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -317,34 +345,17 @@ pub fn snapshot(path: &Path) -> Result<Snapshot> {
         .map_err(anyhow::Error::msg)
 }
 
-fn explain_sql(text: &str, snapshot: &Snapshot, scope: &Scope, out: &mut Out) -> Result<bool> {
-    let statements = match sql::read(text, snapshot) {
-        Ok(statements) => statements,
-        Err(unreadable) => {
-            out.toned(Tone::Refused, &judge::denied_unreadable(&unreadable, scope).message())?;
-            return Ok(false);
+fn verdicts(text: &str, snapshot: &Snapshot, scope: &Scope) -> Vec<Verdict> {
+    match sql::read(text, snapshot) {
+        Ok(statements) => {
+            let ground = Ground::here(text, snapshot);
+            let judged = statements.iter();
+            judged
+                .map(|statement| Verdict::of(statement, scope, &ground, (text, 0)))
+                .collect()
         }
-    };
-    let mut good = true;
-    for statement in &statements {
-        match judge::judge(statement, scope, &Ground::here(text, snapshot)) {
-            Decision::Allow(permit) => {
-                let lines: Vec<String> = permit.rules().iter().map(ToString::to_string).collect();
-                let by = if lines.is_empty() {
-                    "it needs no rule".to_owned()
-                } else {
-                    format!("by {}", lines.join(", "))
-                };
-                out.toned(Tone::Good, &format!("allow {} {by}", permit.class()))?;
-            }
-            Decision::Deny(denial) => {
-                good = false;
-                out.toned(Tone::Refused, &denial.message())?;
-                out.line(&format!("  {}\n  {}", denial.detail, denial.hint))?;
-            }
-        }
+        Err(unreadable) => vec![Verdict::unreadable(judge::denied_unreadable(&unreadable, scope))],
     }
-    Ok(good)
 }
 
 fn operator_file(path: &Path) -> Result<Operator> {

@@ -19,6 +19,8 @@ use crate::secrets::Reference;
 
 /// Shorter operator tokens can be guessed.
 const MIN_OPERATOR_TOKEN: usize = 22;
+/// The shortest key of masks, in bytes: 128 bits in hexadecimal.
+const SHORTEST_MASK_KEY: usize = 32;
 
 /// Collects mistakes.
 struct Check<'a> {
@@ -341,6 +343,7 @@ impl Check<'_> {
         }
         let tls = self.upstream_tls(&low.tls, address.as_ref().map(|(host, _)| host.as_str()));
         let password = self.secret(&low.login.password);
+        let mask_key = low.mask_key.as_ref().and_then(|key| self.mask_key(key));
         let (host, port) = address?;
         (self.mistakes.len() == before).then_some(())?;
         Some(Database {
@@ -354,7 +357,20 @@ impl Check<'_> {
                 Some(low::Enforcement::Role) => Enforcement::Role,
                 Some(low::Enforcement::Shared) | None => Enforcement::Shared,
             },
+            mask_key,
         })
+    }
+
+    /// A key short enough to be guessed would turn tokens back into values.
+    fn mask_key(&mut self, reference: &Spanned<String>) -> Option<Secret> {
+        let key = self.secret(reference)?;
+        if key.expose().len() < SHORTEST_MASK_KEY {
+            let fix = "draw one: openssl rand -hex 32";
+            let what = format!("the key of masks is shorter than {SHORTEST_MASK_KEY} bytes");
+            self.mistake(reference, "config-invalid", what, fix);
+            return None;
+        }
+        Some(key)
     }
 
     fn upstream_tls(&mut self, low: &Spanned<low::UpstreamTls>, host: Option<&str>) -> Option<UpstreamTls> {

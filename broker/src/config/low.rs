@@ -71,6 +71,8 @@ pub struct Database {
     pub tls: Spanned<UpstreamTls>,
     pub login: Login,
     pub enforcement: Option<Spanned<Enforcement>>,
+    #[serde(rename = "mask-key")]
+    pub mask_key: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -95,6 +95,8 @@ pub struct Database {
     pub password: Secret,
     /// Who enforces policies there.
     pub enforcement: Enforcement,
+    /// The key of masks, if there is one.
+    pub mask_key: Option<Secret>,
 }
 
 /// How a database server is reached.

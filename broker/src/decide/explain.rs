@@ -5,9 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::admit::{Check, MISSING, Refusal, admit, ceiling_checks, find_scope, who_checks};
+use super::rewrite::Masked;
 use crate::claims::Claims;
-use crate::policy::Origin;
 use crate::policy::set::Policies;
+use crate::policy::{Origin, Scope};
+use crate::sql::{Snapshot, Statement};
 
 /// Everything [`admit`] looks at, for one token and one scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,6 +40,37 @@ pub fn explain(claims: &Claims, scope_name: &str, policies: &Policies) -> Result
         ceiling: ceiling_checks(repository.ceiling(), scope, claims),
         admitted: admit(claims, scope_name, policies).is_ok(),
     })
+}
+
+/// A masked column that a statement reads, and what its values are replaced by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MaskedColumn {
+    /// `schema.table.column` of the relation in FROM. A partition or a parent shares the masks of its family.
+    pub column: String,
+    /// The mask, as a policy writes it.
+    pub mask: String,
+    /// The line that demands it: the scope's, or the operator's.
+    pub origin: Origin,
+    /// Where the relation stands in the text that was read, in bytes.
+    #[serde(skip)]
+    pub at: usize,
+}
+
+/// The masked columns that an allowed statement reads, in the order of its text.
+pub fn masked_columns(statement: &Statement, scope: &Scope, snapshot: &Snapshot) -> Vec<MaskedColumn> {
+    let masked = Masked::new(scope, snapshot);
+    let mut columns: Vec<_> = masked
+        .shown(statement)
+        .into_iter()
+        .map(|shown| MaskedColumn {
+            column: shown.column,
+            mask: shown.rule.mask.to_string(),
+            origin: shown.rule.origin.clone(),
+            at: shown.at,
+        })
+        .collect();
+    columns.sort_by_key(|column| column.at);
+    columns
 }
 
 // === impl Explanation ===

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use super::reason::{self, Gap};
 use super::rewrite::{self, Masked};
 use super::{Decision, Denial, Permit, limit, sights};
+use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, Touch,
-    Unreadable, functions, settings,
+    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
+    Touch, Unreadable, functions, settings,
 };
 
 /// What a statement is judged against besides its scope.
@@ -90,6 +91,10 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
         rules: rules.into(),
         defines: match owner {
             Some(_) => defines(statement),
+            None => Arc::default(),
+        },
+        lent: match owner {
+            Some(_) => lent(statement),
             None => Arc::default(),
         },
         owner,
@@ -177,10 +182,12 @@ fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) ->
         .map_or(Ok(rules), Err)
 }
 
-/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it. A scope
-/// with masks has no roles, so there are none to look behind.
-pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope) -> bool {
-    statement.opaque.is_empty() && within(statement, scope, None, &mut Vec::new()).is_ok()
+/// Whether everything that a statement touches, reaches and calls is covered, whatever the limits say about it, and no
+/// view behind it reads what is masked.
+pub(super) fn reaches_no_further(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) -> bool {
+    statement.opaque.is_empty()
+        && within(statement, scope, masked, &mut Vec::new()).is_ok()
+        && masked.is_none_or(|masked| masked.behind_views(statement).is_ok())
 }
 
 /// Everything that a statement touches, reaches without naming it, and calls.
@@ -215,8 +222,11 @@ fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
     }
 }
 
-/// A touch: no `never`, a rule of the scope, a rule of the ceiling.
+/// A touch: not the broker's own, no `never`, a rule of the scope, a rule of the ceiling.
 fn covered(touch: &Touch, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+    if touch.schema == mask::SCHEMA {
+        return Err(reason::brokers_own(touch, scope));
+    }
     if let Some(never) = scope
         .never
         .iter()
@@ -331,7 +341,8 @@ pub(super) fn covers(class: Class, (schema, name): (&str, &str), column: &str, s
 }
 
 /// The owner that DDL runs as: one that every touch which needs an owner is given, by a rule of the scope and by one of
-/// the ceiling. What only wraps or prepares DDL runs as nobody else.
+/// the ceiling. What only wraps or prepares DDL runs as nobody else. What is temporary is the session's own, whatever `as`
+/// its rule says: it is made by whom its rows are for, and nobody else's right to read comes with it.
 fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<Denial>> {
     let runs = words::needs_owner(statement.class) || matches!(statement.class, Class::Select | Class::Explain);
     let mut common: Option<Vec<Arc<str>>> = None;
@@ -340,7 +351,11 @@ fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<D
         .iter()
         .filter(|touch| runs && words::needs_owner(touch.class));
     for touch in touches {
-        let (wanted, granted) = (owners(touch, &scope.can), owners(touch, &scope.ceiling));
+        let (wanted, granted) = if touch.schema == TEMPORARY {
+            (Vec::new(), Vec::new())
+        } else {
+            (owners(touch, &scope.can), owners(touch, &scope.ceiling))
+        };
         let both: Vec<Arc<str>> = wanted.iter().filter(|owner| granted.contains(owner)).cloned().collect();
         if both.is_empty() && !wanted.is_empty() {
             return Err(reason::owner(touch, &wanted, true, scope));
@@ -364,6 +379,13 @@ fn defines(statement: &Statement) -> Arc<[(String, String)]> {
     touches
         .map(|touch| (touch.schema.clone(), touch.name.clone()))
         .collect()
+}
+
+/// The session's temporary relations that the statement reads: its owner has to be let.
+fn lent(statement: &Statement) -> Arc<[String]> {
+    let read = |touch: &&Touch| touch.schema == TEMPORARY && touch.class == Class::Select;
+    let names = statement.touches.iter().filter(read).map(|touch| touch.name.clone());
+    names.collect()
 }
 
 /// The owners under which `rules` cover a touch.

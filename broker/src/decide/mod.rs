@@ -78,6 +78,8 @@ pub struct Permit {
     pub(in crate::decide) owner: Option<Arc<str>>,
     /// The relations it makes or changes as that owner, by schema and name.
     pub(in crate::decide) defines: Arc<[(String, String)]>,
+    /// The temporary relations that it reads as that owner.
+    pub(in crate::decide) lent: Arc<[String]>,
     /// What must be sent in its place.
     pub(in crate::decide) text: Option<Arc<str>>,
     /// The masked columns it shows, as `schema.table.column`.
@@ -120,6 +122,11 @@ impl Permit {
     /// The relations it makes or changes as its owner, by schema and name.
     pub fn defines(&self) -> &Arc<[(String, String)]> {
         &self.defines
+    }
+
+    /// The session's own temporary relations that it reads as its owner.
+    pub fn lent(&self) -> &Arc<[String]> {
+        &self.lent
     }
 
     /// Whether it calls functions, operators, casts or types beyond PostgreSQL's safe ones: code that could have changed

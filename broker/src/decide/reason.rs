@@ -156,6 +156,14 @@ pub(super) fn ceiling(touch: &Touch, gap: &Gap, scope: &Scope) -> Box<Denial> {
     deny("exceeds-ceiling", origin.clone(), scope, &asked, detail, &hint)
 }
 
+/// The broker's own schema is out of everybody's reach.
+pub(super) fn brokers_own(touch: &Touch, scope: &Scope) -> Box<Denial> {
+    let detail = format!("{} is the broker's own schema: no rule reaches it", touch.schema);
+    let hint = "name the tables themselves: what is masked is masked there";
+    let asked = asked(touch, &Gap::Relation);
+    deny("never", scope.origin.clone(), scope, &asked, detail, hint)
+}
+
 /// The operator put a relation out of everybody's reach.
 pub(super) fn never(touch: &Touch, never: &RelationPattern, scope: &Scope) -> Box<Denial> {
     let detail = format!("{} is under `never`: no rule reaches it", relation(touch));

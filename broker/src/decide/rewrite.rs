@@ -3,18 +3,24 @@
 //! The rows are replaced in FROM, below everything else of the statement: nothing above ever sees a raw value. Wherever
 //! nothing can be replaced, a masked column may not be read at all.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Denial;
 use super::judge::covers_column;
 use super::reason::{self, relation, verb};
 use super::sights::{self, Fresh, Strayed};
-use crate::mask::Mask;
-use crate::policy::{MaskRule, Origin, RelationPattern, Scope};
+use crate::mask::{self, Mask};
+use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
-use crate::sql::splice::{Replacement, SpliceFault};
-use crate::sql::{Class, Columns, FunctionName, Kind, Reached, Relation, Snapshot, Source, Statement, Touch};
+use crate::sql::splice::{Replacement, SpliceFault, Stand};
+use crate::sql::{
+    Class, Columns, FunctionName, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch,
+};
+
+pub use views::{View, views};
 
 /// The name that a relation goes by inside of what stands for it.
 const INNER: &str = "hoop";
@@ -68,6 +74,19 @@ pub(super) struct Masked<'a> {
     /// Columns that came after the masks of their relation, or are computed from a masked one.
     fresh: Fresh<'a>,
 }
+
+/// A masked column that a statement reads in FROM.
+pub(super) struct Shown<'a> {
+    /// `schema.table.column` of the relation that stands there, which may not be the one that the rule names.
+    pub column: String,
+    /// How it is replaced.
+    pub rule: &'a MaskRule,
+    /// Where the relation stands in the text, in bytes.
+    pub at: usize,
+}
+
+/// Which mask does not fit its column, if it is one, and why.
+type Unfitting<'a> = (Option<&'a MaskRule>, String);
 
 /// What is allowed with masks: nothing to replace, or what.
 pub(super) type Replaced = (Vec<Replacement>, BTreeSet<String>);
@@ -210,29 +229,43 @@ impl<'a> Masked<'a> {
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }
-        let (mut replacements, mut shown) = (Vec::new(), BTreeSet::new());
+        let mut replacements = Vec::new();
         for source in &statement.sources {
-            let Some(masks) = self.of(&source.schema, &source.name) else {
-                continue;
-            };
-            replacements.push(self.stand_in(source, masks, statement)?);
-            let read = |column: &&&str| match &source.columns {
-                Columns::Whole => true,
-                Columns::Named(named) => named.iter().any(|name| name == **column),
-            };
-            let named = masks.keys().filter(read);
-            self.unwritten(
-                source,
-                named.clone().next().and_then(|column| masks.get(column)),
-                statement,
-            )?;
-            shown.extend(named.map(|column| format!("{}.{}.{column}", source.schema, source.name)));
+            if let Some(masks) = self.of(&source.schema, &source.name) {
+                replacements.push(self.stand_in(source, masks, statement)?);
+            }
         }
+        let shown = self.shown(statement);
+        if let Some(first) = shown.first() {
+            self.unwritten(first, statement)?;
+        }
+        let shown = shown.into_iter().map(|shown| shown.column).collect();
         Ok((replacements, shown))
     }
 
+    /// The masked columns that are read in FROM, in the order of the text.
+    pub(super) fn shown(&self, statement: &Statement) -> Vec<Shown<'a>> {
+        let mut shown = Vec::new();
+        for source in &statement.sources {
+            for (column, rule) in self.of(&source.schema, &source.name).into_iter().flatten() {
+                let is_read = match &source.columns {
+                    Columns::Whole => true,
+                    Columns::Named(named) => named.iter().any(|name| name == column),
+                };
+                if is_read {
+                    shown.push(Shown {
+                        column: format!("{}.{}.{column}", source.schema, source.name),
+                        rule,
+                        at: source.at,
+                    });
+                }
+            }
+        }
+        shown
+    }
+
     /// Masked values do not choose the rows that a statement changes, and are not written into a table that is there.
-    fn unwritten(&self, source: &Source, read: Option<&&MaskRule>, statement: &Statement) -> Result<(), Box<Denial>> {
+    fn unwritten(&self, read: &Shown<'_>, statement: &Statement) -> Result<(), Box<Denial>> {
         let changed = statement.touches.iter().find(|touch| {
             let changes = matches!(
                 touch.class,
@@ -240,18 +273,17 @@ impl<'a> Masked<'a> {
             );
             changes && touch.kind == Kind::Relation
         });
-        let (Some(changed), Some(rule)) = (changed, read) else {
+        let Some(changed) = changed else {
             return Ok(());
         };
         let asked = format!("{} {}", verb(changed.class), relation(changed));
         let detail = format!(
-            "{}.{} is masked, and is read by a statement that changes {}: masks would be written, or would choose the wrong rows",
-            reason::name(&source.schema, &source.name),
-            rule.column,
+            "{} is masked, and is read by a statement that changes {}: masks would be written, or would choose the wrong rows",
+            read.column,
             relation(changed)
         );
         let hint = "leave the column out, or make a new table of the masked rows (CREATE TABLE … AS)";
-        Err(self.deny(&rule.origin, &asked, detail, hint))
+        Err(self.deny(&read.rule.origin, &asked, detail, hint))
     }
 
     /// What no statement of a scope with masks may touch.
@@ -341,21 +373,40 @@ impl<'a> Masked<'a> {
     /// A mask that may be meant for what is touched, though it names a table that does not exist: a rule covers this one
     /// only by a glob, and it has a column of that name.
     fn meant(&self, touch: &Touch) -> Option<&'a MaskRule> {
-        let relation = self.snapshot.relation(&touch.schema, &touch.name)?;
         let reads = matches!(
             touch.class,
             Class::Select | Class::CopyOut | Class::Update | Class::Delete | Class::Merge
         );
-        let system = matches!(touch.schema.as_str(), "pg_catalog" | "information_schema" | "pg_temp");
-        let literal = |table: &RelationPattern| table.pattern.is_literal() && table.covers(&touch.schema, &touch.name);
+        let relation = self.snapshot.relation(&touch.schema, &touch.name)?;
+        self.meant_for(relation).filter(|_| reads)
+    }
+
+    fn meant_for(&self, relation: &Relation) -> Option<&'a MaskRule> {
+        let (schema, name) = place(relation);
+        let system = matches!(schema, "pg_catalog" | "information_schema" | TEMPORARY);
+        let literal = |table: &RelationPattern| table.pattern.is_literal() && table.covers(schema, name);
         let named = || self.scope.can.iter().any(|rule| rule.tables.iter().any(literal));
         let has = |rule: &&&MaskRule| relation.columns.contains(&rule.column);
         let meant = self.lost.iter().find(has).copied();
-        meant.filter(|_| reads && !system && !named())
+        meant.filter(|_| !system && !named())
+    }
+
+    /// Those of `columns` that may be read where nothing stands for the relation: none of one whose masks nobody knows.
+    pub(super) fn plain<'c>(&self, relation: &Relation, columns: Vec<&'c str>) -> Vec<&'c str> {
+        if self.broken.contains_key(&place(relation)) || self.meant_for(relation).is_some() {
+            return Vec::new();
+        }
+        let Some(masks) = self.columns.get(&place(relation)) else {
+            return columns;
+        };
+        columns
+            .into_iter()
+            .filter(|column| !masks.contains_key(column) && !self.is_fresh(relation, column))
+            .collect()
     }
 
     /// A view reads what it reads raw.
-    fn behind_views(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+    pub(super) fn behind_views(&self, statement: &Statement) -> Result<(), Box<Denial>> {
         for implied in &statement.implied {
             let Reached::Touch(touch) = &implied.reached else {
                 continue;
@@ -406,7 +457,7 @@ impl<'a> Masked<'a> {
             let detail = format!("the types of {shown} are not known");
             return Err(self.deny(line, &asked, detail, "try again"));
         };
-        let query = self.query(source, relation, masks).map_err(|(rule, why)| {
+        let stand = self.stand(source, relation, masks).map_err(|(rule, why)| {
             let place = rule.map_or(line, |rule| &rule.origin);
             self.deny(place, &asked, why, "choose another mask in the policy")
         })?;
@@ -427,20 +478,69 @@ impl<'a> Masked<'a> {
             let others = grouping.columns.iter().filter(|(column, _)| read(column));
             grouped = others.map(|(_, seen)| seen.clone()).collect();
         }
-        Ok(Replacement { source, query, grouped })
+        Ok(Replacement { source, stand, grouped })
     }
 
-    /// The rows that the scope may see: every column in its place; what is out of reach is NULL.
-    fn query(
+    /// What stands for the relation: the view that the database keeps for it, or the view's query.
+    fn stand(
         &self,
         source: &Source,
         relation: &Relation,
         masks: &BTreeMap<&'a str, &'a MaskRule>,
-    ) -> Result<String, (Option<&'a MaskRule>, String)> {
+    ) -> Result<Stand, Unfitting<'a>> {
         let class = match source.form {
             Form::From => Class::Select,
             Form::Copy(_) => Class::CopyOut,
         };
+        // COPY of a table leaves out what is computed, unless it is named.
+        let columns: Vec<&str> = match &source.form {
+            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
+            Form::Copy(_) => {
+                let known = relation.columns.iter().zip(&relation.facts);
+                let written = known.filter(|(_, fact)| !fact.generated);
+                written.map(|(name, _)| name.as_str()).collect()
+            }
+            Form::From => relation.columns.iter().map(String::as_str).collect(),
+        };
+        let columns: Vec<&str> = columns
+            .into_iter()
+            .filter(|column| !self.is_fresh(relation, column))
+            .collect();
+        match (self.scope.enforcement, &source.form) {
+            (Enforcement::Shared, _) => self
+                .rows(class, source.only, relation, masks, &columns)
+                .map(Stand::Query),
+            (Enforcement::Role, form) => {
+                let View { name, .. } = self.view(class, source.only, relation, masks)?;
+                let schema = mask::SCHEMA.to_owned();
+                let list = || {
+                    columns
+                        .iter()
+                        .map(|name| identifier(name))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                };
+                Ok(match form {
+                    Form::From => Stand::Relation { schema, name },
+                    Form::Copy(_) => Stand::Query(format!(
+                        "SELECT {} FROM {} AS {INNER}",
+                        list(),
+                        qualified(&schema, &name)
+                    )),
+                })
+            }
+        }
+    }
+
+    /// The rows that the scope may see: every one of `columns` in its place; what is out of reach is NULL.
+    fn rows(
+        &self,
+        class: Class,
+        only: bool,
+        relation: &Relation,
+        masks: &BTreeMap<&'a str, &'a MaskRule>,
+        columns: &[&str],
+    ) -> Result<String, Unfitting<'a>> {
         let covered = |column: &str| covers_column(class, relation, column, self.scope);
         let plain = |column: &str| covered(column) && !masks.contains_key(column);
         let inner = |column: &str| format!("{INNER}.{}", identifier(column));
@@ -462,31 +562,24 @@ impl<'a> Masked<'a> {
                 _ if !covered(name) => Mask::Nullify
                     .expression(&raw, &fact.of, &key)
                     .map_err(|unfit| (None, unfit)),
-                Some(rule) => rule
-                    .mask
-                    .expression(&raw, &fact.of, &key)
-                    .map_err(|unfit| (Some(*rule), unfit)),
+                Some(rule) => match self.scope.enforcement {
+                    Enforcement::Role => rule.mask.expression_with_key(&raw, &fact.of, &key),
+                    Enforcement::Shared => rule.mask.expression(&raw, &fact.of, &key),
+                }
+                .map_err(|unfit| (Some(*rule), unfit)),
                 None => Ok(raw.clone()),
             };
             let value = value.map_err(|(rule, unfit)| (rule, unfit.to_string()))?;
             Ok(format!("{value} AS {}", identifier(name)))
         };
         let mut list = Vec::new();
-        let named: Vec<&str> = match &source.form {
-            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
-            _ => relation.columns.iter().map(String::as_str).collect(),
-        };
-        for name in named {
+        for name in columns {
             let known = relation.columns.iter().zip(&relation.facts);
-            for (name, fact) in known.filter(|(known, _)| *known == name) {
-                // COPY of a table leaves out what is computed, unless it is named.
-                let left_out = fact.generated && matches!(&source.form, Form::Copy(named) if named.is_empty());
-                if !left_out && !self.is_fresh(relation, name) {
-                    list.push(column(name, fact)?);
-                }
+            for (name, fact) in known.filter(|(known, _)| known == name) {
+                list.push(column(name, fact)?);
             }
         }
-        let only = if source.only { "ONLY " } else { "" };
+        let only = if only { "ONLY " } else { "" };
         Ok(format!(
             "SELECT {} FROM {only}{} AS {INNER}",
             list.join(", "),
@@ -528,7 +621,7 @@ fn place(relation: &Relation) -> (&str, &str) {
 }
 
 /// The relation, what it inherits from, and what inherits from it.
-pub(super) fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
+pub fn family<'a>(own: &'a Relation, snapshot: &'a Snapshot) -> Vec<&'a Relation> {
     let mut family = vec![own];
     family.extend(snapshot.ancestors(own));
     let mut below = vec![own];

@@ -11,7 +11,10 @@ use std::fmt;
 
 use probe::Probe;
 
+use super::rewrite::Masked;
+use super::sights;
 use crate::base::pattern::Pattern;
+use crate::mask;
 use crate::policy::{Rule, Scope, cover};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::{Class, Relation, RelationKind, Snapshot};
@@ -140,25 +143,35 @@ pub struct Surroundings {
     pub schemas: Vec<String>,
     /// Every function and procedure.
     pub routines: Vec<Routine>,
+    /// Views in the broker's own schema that stand for tables of which the scope masks columns.
+    pub views: Vec<String>,
 }
 
 /// The rights of `scope`. System schemas are left out: what they hold is PUBLIC's or nobody's.
 pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTreeSet<Right> {
     let mut rights = Rights(BTreeSet::new());
-    let probe = Probe::new(scope, snapshot);
+    let masked = (!scope.masks.is_empty()).then(|| Masked::new(scope, snapshot));
+    let probe = Probe::new(scope, snapshot, masked.as_ref());
     let relations = snapshot
         .relations
         .iter()
         .filter(|(schema, _)| !is_system(schema))
         .flat_map(|(_, relations)| relations.values());
-    for relation in relations {
+    for relation in relations.filter(|relation| !sights::is_out(relation, scope, snapshot)) {
         match relation.kind {
             RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign => {
-                rights.table(scope, relation, &probe);
+                rights.table(scope, relation, &probe, masked.as_ref());
             }
             RelationKind::Sequence => rights.sequence(scope, relation, snapshot),
             RelationKind::Composite | RelationKind::Index | RelationKind::Toast => {}
         }
+    }
+    for view in &around.views {
+        let view = Object::Table {
+            schema: mask::SCHEMA.to_owned(),
+            name: view.clone(),
+        };
+        rights.add(view, Privilege::Select);
     }
     if scope.limits.read_only.is_some() {
         // The server's read-only transactions are a setting of the session; a right that is not there is not.
@@ -175,6 +188,9 @@ pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTr
             rights.add(Object::Routine(routine.clone()), Privilege::Execute);
         }
     }
+    if !around.views.is_empty() {
+        rights.add(Object::Schema(mask::SCHEMA.to_owned()), Privilege::Usage);
+    }
     for schema in around.schemas.iter().filter(|schema| !is_system(schema)) {
         // Also while it is empty: the first table of a schema is found through it as soon as it is there.
         if may_hold(scope, schema) {
@@ -184,9 +200,9 @@ pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTr
     rights.0
 }
 
-/// Whether a schema is the server's own, or a session's.
+/// Whether a schema is the server's own, the broker's, or a session's.
 pub fn is_system(schema: &str) -> bool {
-    schema == "information_schema" || schema.starts_with("pg_")
+    matches!(schema, "information_schema" | mask::SCHEMA) || schema.starts_with("pg_")
 }
 
 /// Whether the rules of both sides could cover something in `schema`.
@@ -265,7 +281,7 @@ impl Rights {
         self.0.insert(Right { object, privilege });
     }
 
-    fn table(&mut self, scope: &Scope, relation: &Relation, probe: &Probe<'_>) {
+    fn table(&mut self, scope: &Scope, relation: &Relation, probe: &Probe<'_>, masked: Option<&Masked<'_>>) {
         if never(scope, relation) {
             return;
         }
@@ -286,10 +302,16 @@ impl Rights {
                     Reach::All => columns.collect(),
                     Reach::Columns(listed) => columns.filter(|name| listed.contains(*name)).collect(),
                 };
+                // Masked columns are read through the view that stands for the table, and nowhere else.
+                let all = within.len();
+                let within = match masked.filter(|_| privilege == Privilege::Select) {
+                    Some(masked) => masked.plain(relation, within),
+                    None => within,
+                };
                 let Some(harmless) = probe.harmless(class, relation, &within) else {
                     continue;
                 };
-                if reach == Reach::All && harmless.len() == within.len() {
+                if reach == Reach::All && harmless.len() == all {
                     self.add(table(), privilege);
                     continue;
                 }

@@ -5,6 +5,7 @@ mod bucket;
 mod column;
 mod fixed;
 mod json;
+pub mod keyed;
 mod names;
 mod sql;
 
@@ -66,6 +67,9 @@ pub struct Unfit {
     pub why: String,
 }
 
+/// The broker's own schema in a database: it holds the views that stand for tables with masks, and nobody may name it.
+pub const SCHEMA: &str = "hoop_masks";
+
 /// The address that stands for every other.
 pub const EMAIL: &str = "x***@example.test";
 
@@ -124,11 +128,22 @@ impl Mask {
             Self::Bucket(bucket) => bucket.expression(column, of).ok_or_else(|| self.unfit(of))?,
             Self::Json(tree) if of.category == Category::Json => tree.expression(column, of),
             Self::StableEmail | Self::Hash | Self::DateShift { .. } => {
-                let why = "it needs a key, and a key never stands in SQL text";
-                return Err(self.refuse(of, why));
+                return Err(self.refuse(of, "it needs a key, and a key never stands in SQL text"));
             }
             Self::Partial { .. } | Self::Email | Self::FakeName | Self::Json(_) => return Err(self.unfit(of)),
         };
+        Ok(sql::cast(&value, of))
+    }
+
+    /// [`Mask::expression`] where the broker's own schema holds a key, for a view whose owner can read it.
+    pub fn expression_with_key(&self, column: &str, of: &ColumnType, key: &[String]) -> Result<String, Unfit> {
+        let value = match self {
+            Self::Hash => keyed::hash(column, of),
+            Self::StableEmail => keyed::email(column, of),
+            Self::DateShift { days } => keyed::shift(column, of, *days, key),
+            _ => return self.expression(column, of, key),
+        };
+        let value = value.map_err(|why| self.refuse(of, &why))?;
         Ok(sql::cast(&value, of))
     }
 

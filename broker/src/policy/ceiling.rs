@@ -12,7 +12,7 @@ use super::presets;
 use super::repository::RawLimits;
 use super::rules::{self, RawRule};
 use super::words;
-use super::{Enforcement, MaskRule, Origin, RelationPattern, Rule};
+use super::{Kept, MaskRule, Origin, RelationPattern, Rule};
 use crate::base::pattern::Pattern;
 
 const KEYS: &[&str] = &["databases", "pull-requests", "never"];
@@ -85,12 +85,7 @@ pub struct PullRequests {
 
 impl Ceiling {
     /// Reads one entry of `ceilings:`.
-    pub fn read(
-        key: &Key,
-        node: &Node,
-        databases: &BTreeMap<String, Enforcement>,
-        report: &mut Report,
-    ) -> Option<Self> {
+    pub fn read(key: &Key, node: &Node, databases: &BTreeMap<String, Kept>, report: &mut Report) -> Option<Self> {
         let what = format!("ceiling `{}`", key.text);
         let fields = node.fields(&what, KEYS, UNBUILT, report)?;
         let mut ceiling = Self {
@@ -109,7 +104,9 @@ impl Ceiling {
                 text: &key.text,
             };
             known_database(word, databases.keys(), report);
-            if let Some(database) = DatabaseCeiling::read(key, node, databases.get(&key.text).copied(), report) {
+            if let Some(database) =
+                DatabaseCeiling::read(key, node, databases.get(&key.text).copied().unwrap_or_default(), report)
+            {
                 ceiling.databases.insert(key.text.clone(), database);
             }
         }
@@ -126,7 +123,7 @@ impl Ceiling {
 }
 
 impl DatabaseCeiling {
-    fn read(key: &Key, node: &Node, enforcement: Option<Enforcement>, report: &mut Report) -> Option<Self> {
+    fn read(key: &Key, node: &Node, kept: Kept, report: &mut Report) -> Option<Self> {
         let what = format!("the ceiling of `{}`", key.text);
         let fields = node.fields(&what, DATABASE_KEYS, UNBUILT, report)?;
         let require = fields.value("require").map(|node| Require::read(node, report));
@@ -144,8 +141,7 @@ impl DatabaseCeiling {
             .value("always-mask")
             .map(|node| RawMask::read_map(node, "`always-mask`", report));
         if let Some(masks) = &masks {
-            let key = ("always-mask", fields.key_span("always-mask"));
-            masks::check_enforcement(masks, key, enforcement.unwrap_or_default(), report);
+            masks::check_keys(masks, kept, report);
         }
         let always_mask = masks.unwrap_or_default();
         Some(Self {

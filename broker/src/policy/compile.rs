@@ -17,7 +17,7 @@ use super::operator::IssuerKind;
 use super::repository::{File, RawScope, ReadScope};
 use super::who;
 use super::words;
-use super::{Enforcement, Limits, Rule, Scope, Who};
+use super::{Enforcement, Kept, Limits, Rule, Scope, Who};
 
 /// What bounds one repository.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Bounds<'a> {
     /// The operator's issuers.
     pub issuers: &'a BTreeMap<String, IssuerKind>,
     /// The operator's databases.
-    pub databases: &'a BTreeMap<String, Enforcement>,
+    pub databases: &'a BTreeMap<String, Kept>,
 }
 
 /// One repository's file, compiled.
@@ -111,7 +111,8 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
     for rule in &raw.can {
         cover::check_rule(rule, bounds.ceiling, database, report);
     }
-    let enforcement = bounds.databases.get(&raw.database.0).copied().unwrap_or_default();
+    let kept = bounds.databases.get(&raw.database.0).copied().unwrap_or_default();
+    let enforcement = kept.enforcement;
     if enforcement == Enforcement::Role {
         raw.can.iter().for_each(|rule| cover::check_owner(rule, report));
     }
@@ -152,9 +153,7 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         .flat_map(|rule| rule.compile(report.path()))
         .collect();
     let can: Vec<Rule> = raw.can.iter().flat_map(|rule| rule.compile(report.path())).collect();
-    if let Some(key) = raw.mask_key {
-        masks::check_enforcement(&raw.masks, ("mask", key), enforcement, report);
-    }
+    masks::check_keys(&raw.masks, kept, report);
     let masks = masks::effective(&raw.masks, &can, (bounds.ceiling, database), report);
     let mut scope = Scope {
         name: raw.name.0.clone(),

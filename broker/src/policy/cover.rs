@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::pattern::Pattern;
-use crate::sql::Class;
+use crate::sql::{Class, TEMPORARY};
 
 use super::ceiling::{Ceiling, DatabaseCeiling};
 use super::diagnostic::{Report, Span, code};
@@ -79,8 +79,16 @@ pub fn check_rule(rule: &RawRule, ceiling: &Ceiling, database: &DatabaseCeiling,
     }
 }
 
-/// Reports DDL without `as` where PostgreSQL enforces as well: the scope's role owns nothing, so nothing of it would work.
+/// Reports DDL without `as` where PostgreSQL enforces as well: the scope's role owns nothing but what is temporary, so
+/// nothing of it would work.
 pub fn check_owner(rule: &RawRule, report: &mut Report) {
+    let temporary = |table: &Pattern| {
+        let schema = table.as_str().split_once('.').map(|(schema, _)| schema);
+        schema == Some(TEMPORARY)
+    };
+    if !rule.tables.is_empty() && rule.tables.iter().all(|(table, _)| temporary(table)) {
+        return;
+    }
     let ddl = rule.classes.iter().find(|(class, _)| words::needs_owner(*class));
     if let (Some((class, span)), None) = (ddl, &rule.owner) {
         let message = format!("`{class}` without `as` on a database with `enforcement: role`");

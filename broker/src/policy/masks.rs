@@ -7,8 +7,8 @@ use crate::mask::{Bucket, Mask, Tree, Unit};
 use super::ceiling::{Ceiling, DatabaseCeiling};
 use super::diagnostic::{Report, Span, code};
 use super::nearest::did_you_mean;
-use super::node::{Key, Node, Value, Word, not_yet_enforced};
-use super::{Enforcement, MaskRule, Rule};
+use super::node::{Key, Node, Value, Word};
+use super::{Enforcement, Kept, MaskRule, Rule};
 
 /// Masks that are a word.
 pub const WORDS: &[&str] = &["nullify", "digits", "email", "fake-name"];
@@ -74,19 +74,23 @@ impl RawMask {
     }
 }
 
-/// Reports masks that cannot be kept where `enforcement` says who enforces; `key` is where `mask` or `always-mask`
-/// stands.
-pub fn check_enforcement(masks: &[RawMask], key: (&str, Span), enforcement: Enforcement, report: &mut Report) {
-    if enforcement == Enforcement::Role {
-        not_yet_enforced(&format!("{}` with `enforcement: role", key.0), key.1, report);
-        return;
-    }
+/// Reports masks whose key has no place on their database.
+pub fn check_keys(masks: &[RawMask], kept: Kept, report: &mut Report) {
+    let why = match kept.enforcement {
+        Enforcement::Shared => {
+            "which must never be SQL text: with `enforcement: shared` there is no other place for it"
+        }
+        Enforcement::Role if !kept.mask_key => "and the operator has set none for this database",
+        Enforcement::Role => return,
+    };
     for raw in masks.iter().filter(|raw| raw.mask.needs_key()) {
-        let message = format!(
-            "`{}` needs a key, which must never be SQL text: with `enforcement: shared` there is no other place for it",
-            raw.mask
-        );
-        let help = "use a mask without a key: nullify, fixed, partial, digits, email, fake-name, bucket";
+        let message = format!("`{}` needs a key, {why}", raw.mask);
+        let help = match kept.enforcement {
+            Enforcement::Shared => {
+                "use a mask without a key: nullify, fixed, partial, digits, email, fake-name, bucket"
+            }
+            Enforcement::Role => "ask the operator for `mask-key` under the database, or use a mask without a key",
+        };
         report.error(code::INVALID_VALUE, raw.mask_span, message, help);
     }
 }

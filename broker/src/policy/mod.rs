@@ -97,6 +97,15 @@ pub enum Enforcement {
     Shared,
 }
 
+/// What the operator's file says of a database, as far as policies are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Who enforces policies there.
+    pub enforcement: Enforcement,
+    /// There is a key for masks.
+    pub mask_key: bool,
+}
+
 impl Enforcement {
     /// The word in the operator's file, in answers and in the ledger.
     pub fn as_str(self) -> &'static str {

@@ -9,7 +9,7 @@ use super::diagnostic::{Diagnostic, Report, Span, code};
 use super::nearest::did_you_mean;
 use super::node::{Fields, Key, Node, Value, Word, not_yet_enforced};
 use super::source::{self, Budget};
-use super::{Enforcement, Origin};
+use super::{Enforcement, Kept, Origin};
 
 /// The keys of one entry of `repositories:`.
 pub const REPOSITORY_KEYS: &[&str] = &["id", "name", "policy", "file", "ceiling"];
@@ -49,7 +49,7 @@ pub struct Operator {
     /// The issuers by their names.
     pub issuers: BTreeMap<String, IssuerKind>,
     /// The databases by their names, and who enforces policies there.
-    pub databases: BTreeMap<String, Enforcement>,
+    pub databases: BTreeMap<String, Kept>,
     /// The registered repositories.
     pub repositories: Vec<Registration>,
     /// The ceilings by their names.
@@ -339,10 +339,10 @@ fn plain_value<'n>(node: &'n Node, key: &str, what: &str, report: &mut Report) -
     value.word(&format!("`{key}`"), report)
 }
 
-fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Enforcement> {
+fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Kept> {
     let mut databases = BTreeMap::new();
     for (key, node) in node.map("`databases`", report).unwrap_or_default() {
-        let mut enforcement_here = Enforcement::default();
+        let mut kept = Kept::default();
         let entries = node
             .map(&format!("database `{}`", key.text), report)
             .unwrap_or_default();
@@ -350,7 +350,7 @@ fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Enforcem
         if let Some(word) = enforcement.and_then(|(_, node)| node.word("`enforcement`", report)) {
             match word.text {
                 "shared" => {}
-                "role" => enforcement_here = Enforcement::Role,
+                "role" => kept.enforcement = Enforcement::Role,
                 other => {
                     let message = format!("`{other}` is not a kind of enforcement");
                     report.error(
@@ -362,14 +362,15 @@ fn read_databases(node: &Node, report: &mut Report) -> BTreeMap<String, Enforcem
                 }
             }
         }
-        databases.insert(key.text.clone(), enforcement_here);
+        kept.mask_key = entries.iter().any(|(key, _)| key.text == "mask-key");
+        databases.insert(key.text.clone(), kept);
     }
     databases
 }
 
 fn read_ceilings(
     node: &Node,
-    databases: &BTreeMap<String, Enforcement>,
+    databases: &BTreeMap<String, Kept>,
     report: &mut Report,
 ) -> BTreeMap<String, Arc<Ceiling>> {
     let entries: &[(Key, Node)] = node.map("`ceilings`", report).unwrap_or_default();

@@ -83,8 +83,6 @@ pub struct RawScope {
     pub can: Vec<RawRule>,
     /// The masked columns.
     pub masks: Vec<RawMask>,
-    /// Where the key `mask` stands.
-    pub mask_key: Option<Span>,
     /// Lifetimes and counts.
     pub limits: RawLimits,
 }
@@ -220,7 +218,6 @@ impl RawScope {
             database: (database.text.to_owned(), database.span),
             who,
             can,
-            mask_key: masks.as_ref().map(|_| fields.key_span("mask")),
             masks: masks.unwrap_or_default(),
             limits,
         })

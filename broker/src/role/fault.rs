@@ -60,6 +60,11 @@ impl RoleFault {
             SqlState::INTERNAL_ERROR,
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::DUPLICATE_SCHEMA,
         ];
         match self {
             Self::Failed { sqlstate, .. } => passing.iter().any(|state| sqlstate.as_deref() == Some(state.code())),

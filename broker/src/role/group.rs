@@ -10,8 +10,11 @@ use tokio_postgres::Transaction;
 
 use super::fault::RoleFault;
 use super::names;
+use super::views;
 use crate::catalog::{Part, query, read_user};
+use crate::decide::rewrite;
 use crate::decide::rights::{self, Object, Privilege, Right, Routine, Surroundings};
+use crate::mask;
 use crate::policy::Scope;
 use crate::sql::Snapshot;
 use crate::sql::quote::{identifier, literal};
@@ -25,6 +28,9 @@ pub struct Synced {
     pub revoked: usize,
     /// Owners of objects on which the broker's login cannot give what the scope says, with how many rights.
     pub withheld: BTreeMap<String, usize>,
+    /// Views of masked tables that the role may still read and no longer needs: sessions that have not seen the schema
+    /// change yet read them for a moment more.
+    pub idle: BTreeSet<Right>,
 }
 
 #[derive(Deserialize)]
@@ -101,15 +107,17 @@ pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tok
 /// Makes the role unless it is there, and brings its rights in step with the scope and the schema.
 pub async fn sync(
     transaction: &Transaction<'_>,
-    database: &str,
+    place: views::Place<'_>,
     role: &str,
-    scope: &Scope,
-    about: &str,
+    (scope, about): (&Scope, &str),
+    idle: &BTreeSet<Right>,
 ) -> Result<Synced, RoleFault> {
+    let database = place.database;
     let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(database, doing, &error);
-    // Types print with their schemas, and nothing of anybody's can stand in front of the server's own.
+    // Types print with their schemas, and nothing of anybody's can stand in front of the server's own. Views wait for
+    // the locks of migrations, and everybody waits for this transaction.
     transaction
-        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = '3s'")
         .await
         .map_err(failed("the search path"))?;
     ensure(transaction, role, about)
@@ -128,9 +136,17 @@ pub async fn sync(
         cause,
         sqlstate: None,
     };
-    let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    let mut snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    snapshot.bind(place.bound.clone());
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    let (synced, statements) = difference(scope, &snapshot, &document, role);
+    let owners: Vec<&str> = scope.can.iter().filter_map(|rule| rule.owner.as_deref()).collect();
+    let wanted = rewrite::views(scope, &snapshot);
+    let keyed = scope.masks.iter().any(|rule| rule.mask.needs_key());
+    let built = views::build(transaction, place, (&wanted, keyed), &owners).await?;
+    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle));
+    for (owner, count) in built.withheld {
+        *synced.withheld.entry(owner).or_default() += count;
+    }
     if !statements.is_empty() {
         transaction
             .batch_execute(&statements.join(";\n"))
@@ -141,8 +157,14 @@ pub async fn sync(
 }
 
 /// What to give and what to take.
-fn difference(scope: &Scope, snapshot: &Snapshot, document: &Document, role: &str) -> (Synced, Vec<String>) {
+fn difference(
+    scope: &Scope,
+    snapshot: &Snapshot,
+    document: &Document,
+    (role, views, idle): (&str, Vec<String>, &BTreeSet<Right>),
+) -> (Synced, Vec<String>) {
     let around = Surroundings {
+        views,
         schemas: document.schemas.clone(),
         routines: document
             .routines
@@ -166,10 +188,13 @@ fn difference(scope: &Scope, snapshot: &Snapshot, document: &Document, role: &st
             Some(owner) => *synced.withheld.entry(owner.to_owned()).or_default() += 1,
         }
     }
-    let take: Vec<&Right> = held
+    let ours = |right: &&Right| foreign_owner(right, document).is_none();
+    let view = |right: &&Right| matches!(&right.object, Object::Table { schema, .. } if schema == mask::SCHEMA);
+    let (late, take): (Vec<&Right>, Vec<&Right>) = held
         .difference(&wanted)
-        .filter(|right| foreign_owner(right, document).is_none())
-        .collect();
+        .filter(ours)
+        .partition(|right| view(right) && !idle.contains(right));
+    synced.idle = late.into_iter().cloned().collect();
     (synced.granted, synced.revoked) = (give.len(), take.len());
     let mut statements = rights::revokes(take, role);
     statements.extend(rights::grants(give, role));
@@ -284,7 +309,7 @@ mod tests {
             public: vec![held("open", "SELECT")],
             foreign: vec![held("foreign", "dba"), held("open", "dba")],
         };
-        let (synced, statements) = difference(&scope, &snapshot, &document, "g");
+        let (synced, statements) = difference(&scope, &snapshot, &document, ("g", Vec::new(), &BTreeSet::new()));
         assert_eq!(
             statements,
             [

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::RoleFault;
-use super::{Current, Database, FRESH, State, group, lack, login};
+use super::{Current, Database, FRESH, State, group, lack, login, views};
 
 /// Logins that wait for a grant.
 const POOL: usize = 4;
@@ -40,6 +40,7 @@ pub(super) async fn keep(
                 database.sweep_logins().await?;
                 database.tell_lacks().await;
                 database.sweep_groups(&current(), &mut seen_unused).await?;
+                database.sweep_views().await?;
                 swept = Some(Instant::now());
             }
             database.fill().await?;
@@ -212,6 +213,21 @@ impl Database {
                     tracing::warn!(database = %self.target.name, role = %name, error = %failed(error), "the role of a former scope was not dropped");
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Drops the views of masked tables that no scope's role may read.
+    async fn sweep_views(&self) -> Result<(), RoleFault> {
+        let failed = |error| RoleFault::of(&self.target.name, "looking for views of former scopes", &error);
+        let mut client = self.controls.get(&self.target).await?;
+        let _turn = self.syncing.lock().await;
+        let mut transaction = client.transaction().await.map_err(failed)?;
+        group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
+        let dropped = views::sweep(&mut transaction, &self.names).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        if !dropped.is_empty() {
+            tracing::info!(database = %self.target.name, count = dropped.len(), "views of masked tables that nobody reads were dropped");
         }
         Ok(())
     }

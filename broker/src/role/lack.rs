@@ -22,8 +22,8 @@ pub fn told(lacks: &[Lack]) -> String {
         .join("; ")
 }
 
-/// What the login lacks whatever the scopes say; the roles of scopes begin with `groups`.
-pub async fn of_login(client: &impl GenericClient, groups: &str) -> Result<Vec<Lack>, tokio_postgres::Error> {
+/// What the login lacks whatever the scopes say; the the broker's own roles begin with `own`.
+pub async fn of_login(client: &impl GenericClient, own: &[&str]) -> Result<Vec<Lack>, tokio_postgres::Error> {
     let row = client
         .query_one(
             "SELECT r.rolname::pg_catalog.text, r.rolsuper OR r.rolcreaterole, \
@@ -32,11 +32,12 @@ pub async fn of_login(client: &impl GenericClient, groups: &str) -> Result<Vec<L
              OR pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CONNECT WITH GRANT OPTION'), \
              pg_catalog.current_database()::pg_catalog.text \
              , ARRAY(SELECT g.rolname::pg_catalog.text FROM pg_catalog.pg_roles g \
-               WHERE pg_catalog.starts_with(g.rolname::pg_catalog.text, $1) \
+               WHERE EXISTS (SELECT 1 FROM pg_catalog.unnest($1::pg_catalog.text[]) own(name) \
+                 WHERE pg_catalog.starts_with(g.rolname::pg_catalog.text, own.name)) \
                AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000 \
                AND NOT pg_catalog.pg_has_role(CURRENT_USER, g.oid, 'USAGE WITH ADMIN OPTION')) \
              FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER",
-            &[&groups],
+            &[&own],
         )
         .await?;
     let strangers: Vec<String> = row.get(5);
@@ -72,7 +73,7 @@ pub async fn of_login(client: &impl GenericClient, groups: &str) -> Result<Vec<L
         let stranger = identifier(stranger);
         lack(
             true,
-            &format!("the role {stranger} of a scope was made by another login"),
+            &format!("the broker's role {stranger} was made by another login"),
             format!("GRANT {stranger} TO {login} WITH ADMIN OPTION;"),
         );
     }

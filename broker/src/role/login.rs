@@ -92,6 +92,8 @@ pub struct Dress {
     pub group: String,
     /// The owners its DDL runs as.
     pub owners: Vec<String>,
+    /// The keepers of those owners' masked tables, each of which there need not be.
+    pub keepers: Vec<String>,
     /// Connections at the same time.
     pub connections: u32,
     /// `statement_timeout` and `lock_timeout`, in milliseconds.
@@ -108,11 +110,14 @@ pub async fn dress(transaction: &Transaction<'_>, spare: &Spare, dress: &Dress) 
         .query_one(
             "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, \
              pg_catalog.has_database_privilege('public', pg_catalog.current_database(), 'CONNECT'), \
-             pg_catalog.current_database()::pg_catalog.text",
-            &[],
+             pg_catalog.current_database()::pg_catalog.text, \
+             ARRAY(SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r \
+               WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1))",
+            &[&dress.keepers],
         )
         .await?;
     let (version, open, database): (i32, bool, String) = (row.get(0), row.get(1), row.get(2));
+    let keepers: Vec<String> = row.get(3);
     let how = if version >= 160_000 {
         " WITH INHERIT FALSE, SET TRUE"
     } else {
@@ -131,7 +136,7 @@ pub async fn dress(transaction: &Transaction<'_>, spare: &Spare, dress: &Dress) 
         sql.push_str(&statement);
         sql.push_str("; ");
     };
-    for owner in &dress.owners {
+    for owner in dress.owners.iter().chain(&keepers) {
         add(format!("GRANT {} TO {name}{how}", identifier(owner)));
     }
     for (setting, millis) in &dress.timeouts {

@@ -7,11 +7,13 @@
 mod fault;
 mod group;
 mod keeper;
+mod keys;
 mod lack;
 mod login;
 mod names;
+pub mod views;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::base::id::GrantId;
+use crate::catalog::Latest;
 use crate::claims::Claims;
+use crate::decide::rights::Right;
+use crate::mask::keyed::Pads;
 use crate::policy::{Enforcement, Scope};
 use crate::upstream::control::Controls;
 use crate::upstream::{JobLogin, Target};
@@ -43,7 +48,10 @@ pub struct Roles(Arc<HashMap<String, Arc<Database>>>);
 struct Database {
     target: Arc<Target>,
     controls: Controls,
+    sights: Latest,
     names: Names,
+    /// The key of masks.
+    key: Option<Pads>,
     state: Mutex<State>,
     /// One comparison at a time: a burst of grants compares once.
     syncing: tokio::sync::Mutex<()>,
@@ -81,6 +89,8 @@ struct Group {
     about: String,
     /// When its rights were last compared with the schema.
     compared: Option<Instant>,
+    /// Rights on views that it did not need any more then.
+    idle: BTreeSet<Right>,
 }
 
 /// For whom a login is taken.
@@ -101,17 +111,20 @@ impl Roles {
     /// so that the next one knows what this one left.
     pub fn new<'t>(
         instance: &str,
-        targets: impl IntoIterator<Item = (&'t Arc<Target>, Enforcement)>,
+        targets: impl IntoIterator<Item = (&'t Arc<Target>, Enforcement, Option<Pads>)>,
         controls: &Controls,
+        sights: &Latest,
     ) -> Self {
         let databases = targets
             .into_iter()
-            .filter(|(_, enforcement)| *enforcement == Enforcement::Role)
-            .map(|(target, _)| {
+            .filter(|(_, enforcement, _)| *enforcement == Enforcement::Role)
+            .map(|(target, _, key)| {
                 let database = Database {
                     target: target.clone(),
                     controls: controls.clone(),
+                    sights: sights.clone(),
                     names: Names::new(instance, &target.name, &target.database),
+                    key,
                     state: Mutex::default(),
                     syncing: tokio::sync::Mutex::default(),
                     work: Notify::new(),
@@ -155,6 +168,43 @@ impl Roles {
             }
             database.work.notify_one();
         }
+    }
+
+    /// Somebody is about to see a newer schema of a database as the role that its target works as: the views of masked
+    /// tables are made for it first. Where that fails, statements find no view, and fail.
+    pub async fn settle(&self, target: &Target) {
+        let (Some(database), Some(role)) = (self.0.get(&target.name), target.role()) else {
+            return;
+        };
+        let group = {
+            let state = database.state();
+            let group = state.groups.get(&**role);
+            group.map(|group| (group.scope.clone(), group.about.clone()))
+        };
+        let Some((scope, about)) = group.filter(|(scope, _)| !scope.masks.is_empty()) else {
+            return;
+        };
+        let _turn = database.syncing.lock().await;
+        if let Err(fault) = database.compare(role, &scope, &about).await {
+            tracing::warn!(database = %target.name, error = %fault, "the views of masked tables are behind the schema");
+        }
+    }
+
+    /// The roles of scopes that mask columns of a database, with their scopes, as far as this process has used them.
+    pub fn masking(&self, database: &str) -> Vec<(String, Arc<Scope>)> {
+        let Some(database) = self.0.get(database) else {
+            return Vec::new();
+        };
+        let state = database.state();
+        let masking = state.groups.iter().filter(|(_, group)| !group.scope.masks.is_empty());
+        masking
+            .map(|(name, group)| (name.clone(), group.scope.clone()))
+            .collect()
+    }
+
+    /// The role that owns the views of an owner's masked tables.
+    pub fn keeper(&self, database: &str, owner: &str) -> Option<String> {
+        self.0.get(database).map(|database| database.names.keeper(owner))
     }
 
     /// What keeps a database's roles from working, for `/readyz`: a code.
@@ -280,6 +330,7 @@ impl Database {
         ];
         let dress = Dress {
             group: group.to_owned(),
+            keepers: owners.iter().map(|owner| self.names.keeper(owner)).collect(),
             owners,
             // Every runtime may hold a warm connection beside the ones in use, and an ended one takes a moment to go.
             connections: limits
@@ -331,7 +382,7 @@ impl Database {
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
         let client = self.controls.get(&self.target).await?;
-        lack::of_login(&**client, &self.names.groups)
+        lack::of_login(&**client, &[&self.names.groups, &self.names.keepers])
             .await
             .map_err(|error| RoleFault::of(&self.target.name, "looking at the broker's login", &error))
     }
@@ -358,6 +409,7 @@ impl Database {
                 scope: scope.clone(),
                 about: about.to_owned(),
                 compared: None,
+                idle: BTreeSet::new(),
             });
             group.compared.is_some_and(|at| at.elapsed() < FRESH)
         };
@@ -378,7 +430,20 @@ impl Database {
         let mut client = self.controls.get(&self.target).await?;
         let transaction = client.transaction().await.map_err(failed)?;
         group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
-        let synced = group::sync(&transaction, &self.target.name, name, scope, about).await?;
+        let idle = self
+            .state()
+            .groups
+            .get(name)
+            .map(|group| group.idle.clone())
+            .unwrap_or_default();
+        let bound = self.sights.of(&self.target.name);
+        let on = views::Place {
+            database: &self.target.name,
+            names: &self.names,
+            key: self.key.as_ref(),
+            bound: &bound,
+        };
+        let synced = group::sync(&transaction, on, name, (scope, about), &idle).await?;
         transaction.commit().await.map_err(failed)?;
         if synced.granted + synced.revoked > 0 {
             tracing::info!(database = %self.target.name, role = %name, scope = %scope.name, granted = synced.granted,
@@ -395,6 +460,7 @@ impl Database {
         }
         if let Some(group) = self.state().groups.get_mut(name) {
             group.compared = Some(began);
+            group.idle = synced.idle;
         }
         Ok(())
     }

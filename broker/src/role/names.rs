@@ -9,6 +9,8 @@ use crate::policy::{Rule, Scope};
 const LOGIN: &str = "hoop_l_";
 /// Roles of scopes.
 const GROUP: &str = "hoop_g_";
+/// Roles that own the views of masked tables.
+const KEEPER: &str = "hoop_v_";
 
 /// The names of one database's roles, as one broker gives them.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Names {
     pub own: String,
     /// Begins every scope's role for this database.
     pub groups: String,
+    /// Begins every role that owns views of masked tables of this database.
+    pub keepers: String,
 }
 
 impl Names {
@@ -29,6 +33,7 @@ impl Names {
             own: format!("{logins}{}_", short(&[instance, target])),
             logins,
             groups: format!("{GROUP}{}_", short(&[database])),
+            keepers: format!("{KEEPER}{}_", short(&[database])),
         }
     }
 
@@ -47,8 +52,17 @@ impl Names {
         }
         parts.push("never".to_owned());
         parts.extend(scope.never.iter().map(|never| never.pattern.as_str().to_owned()));
+        if !scope.masks.is_empty() {
+            parts.push("masks".to_owned());
+            parts.extend(scope.masks.iter().flat_map(|rule| [rule.name(), rule.mask.to_string()]));
+        }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         format!("{}{}", self.groups, hex(&parts, 12))
+    }
+
+    /// The role that owns the views of `owner`'s masked tables.
+    pub fn keeper(&self, owner: &str) -> String {
+        format!("{}{}", self.keepers, hex(&[owner], 12))
     }
 }
 

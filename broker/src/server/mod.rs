@@ -25,7 +25,7 @@ use self::audit::Book;
 use crate::base::clock::Clock;
 use crate::base::fault::Fault;
 use crate::base::secret::random_bytes;
-use crate::catalog::{Catalogs, Memory};
+use crate::catalog::{Catalogs, Latest, Memory};
 use crate::cli::ledger::FOLDER;
 use crate::cli::out::Out;
 use crate::config::{Config, Durability, UpstreamTls};
@@ -146,7 +146,8 @@ impl Broker {
         let registry = Arc::new(Registry::new(Caps::default()));
         let controls = Controls::default();
         let targets = targets(settings)?;
-        let roles = roles::roles(settings, &targets, &controls)?;
+        let latest = Latest::default();
+        let roles = roles::roles(settings, &targets, &controls, &latest)?;
         let grants = take_up_grants(
             settings,
             store.clone(),
@@ -159,8 +160,15 @@ impl Broker {
         .await?;
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
-        let memory = Memory::new(store, policies::on_database(policies.clone()));
-        let catalogs = Catalogs::new(controls.clone()).with_memory(memory);
+        let memory = Memory::new(store, policies::on_database(policies.clone()), latest);
+        let settling = roles.clone();
+        let settle = move |target: Arc<Target>| {
+            let roles = settling.clone();
+            Box::pin(async move { roles.settle(&target).await }) as futures_util::future::BoxFuture<'static, ()>
+        };
+        let catalogs = Catalogs::new(controls.clone())
+            .with_memory(memory)
+            .settling(Arc::new(settle));
         let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {

@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 
 use super::Settings;
-use crate::base::secret::random_base62;
+use crate::base::secret::{Secret, random_base62};
+use crate::catalog::Latest;
+use crate::mask::keyed::Pads;
 use crate::policy::Enforcement;
 use crate::policy::set::Policies;
 use crate::role::{Current, Roles};
@@ -21,23 +23,29 @@ use crate::upstream::control::Controls;
 const INSTANCE: &str = "instance";
 
 /// The roles of every database with `enforcement: role`; for the others the operator is told what that means.
-pub fn roles(settings: &Settings, targets: &HashMap<String, Arc<Target>>, controls: &Controls) -> Result<Roles> {
+pub fn roles(
+    settings: &Settings,
+    targets: &HashMap<String, Arc<Target>>,
+    controls: &Controls,
+    latest: &Latest,
+) -> Result<Roles> {
     let mut all = Vec::new();
     for (name, database) in &settings.databases {
         if let Some(caveat) = database.enforcement.caveat() {
             tracing::warn!(database = %name, enforcement = database.enforcement.as_str(), "{caveat}");
         }
         if let Some(target) = targets.get(name) {
-            all.push((target, database.enforcement));
+            let pads = |key: &Secret| Pads::of(key.expose().as_bytes());
+            all.push((target, database.enforcement, database.mask_key.as_ref().map(pads)));
         }
     }
-    let needed = all.iter().any(|(_, enforcement)| *enforcement == Enforcement::Role);
+    let needed = all.iter().any(|(_, enforcement, _)| *enforcement == Enforcement::Role);
     let instance = if needed {
         instance(&settings.state)?
     } else {
         String::new()
     };
-    Ok(Roles::new(&instance, all, controls))
+    Ok(Roles::new(&instance, all, controls, latest))
 }
 
 /// Drawn once and kept beside the store: the next process knows by it what this one left behind.

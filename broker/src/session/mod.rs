@@ -20,6 +20,7 @@ mod script;
 mod server;
 mod shape;
 mod values;
+mod views;
 mod watchdog;
 
 use std::collections::{HashMap, VecDeque};
@@ -455,6 +456,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             && !self.pipeline
             && !self.guard.holds()
             && self.stop.is_none()
+            && self.view.is_plain()
             && self.link.backlog() == 0;
         if !clean {
             // Closing the socket does not stop a running statement; this does.

@@ -15,10 +15,11 @@ use bytes::BytesMut;
 
 use super::prepared::Prepared;
 use super::{End, Session};
+use crate::catalog;
 use crate::decide::rights::{self, Object, Surroundings};
 use crate::decide::{Decision, Permit};
-use crate::sql::quote::{identifier, literal};
-use crate::sql::{Class, Relation, Snapshot};
+use crate::sql::quote::{identifier, literal, qualified};
+use crate::sql::{Class, Relation, Snapshot, TEMPORARY};
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head};
 use crate::wire::{backend, frontend};
@@ -49,7 +50,11 @@ struct Hat {
 struct Wanted {
     owner: Arc<str>,
     defines: Arc<[(String, String)]>,
+    /// What of the session's own the owner has to read.
+    lent: Arc<[String]>,
     way: Way,
+    /// It changes or drops what is there.
+    changes: bool,
     /// The portal that is about to run, in the extended protocol.
     portal: Option<(String, Rc<Prepared>)>,
 }
@@ -180,7 +185,9 @@ impl<C> Session<C> {
         self.wardrobe.wanted = Some(Wanted {
             owner: owner.clone(),
             defines: permit.defines().clone(),
+            lent: permit.lent().clone(),
             way: if alone { Way::Outside } else { Way::Inside },
+            changes: matches!(permit.class(), Class::Alter | Class::Drop),
             portal,
         });
         true
@@ -205,6 +212,9 @@ impl<C> Session<C> {
         self.refresh_view().await?;
         if let (Some((owner, defines)), false) = (worn, self.server_skips) {
             self.share_new(&owner, &defines, &before).await?;
+            if !self.server_skips {
+                self.rehook(&owner, &defines).await?;
+            }
         }
         match wanted {
             Some(wanted) if !self.server_skips => self.become_owner(wanted).await,
@@ -214,7 +224,7 @@ impl<C> Session<C> {
 
     /// Runs statements of the broker's own and returns the last value; `None` when one failed in a pipeline, where the
     /// server's words stand for the client's statement. Elsewhere nobody asked, and the session cannot go on.
-    async fn own_run(&mut self, batch: &[String]) -> Result<Option<Option<String>>, End> {
+    pub(super) async fn own_run(&mut self, batch: &[String]) -> Result<Option<Option<String>>, End> {
         let error = match self.own_batch(batch).await? {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error,
@@ -234,7 +244,7 @@ impl<C> Session<C> {
     }
 
     /// The statement that makes the session itself again.
-    fn own_role(&self) -> String {
+    pub(super) fn own_role(&self) -> String {
         match self.link.target.role() {
             Some(role) => format!("SET ROLE {}", identifier(role)),
             None => "RESET ROLE".to_owned(),
@@ -258,9 +268,17 @@ impl<C> Session<C> {
             self.portals.clear();
             self.pipeline = false;
         }
-        let role = format!("SET ROLE {}", identifier(&wanted.owner));
-        let path = "SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text";
-        let seen = match self.own_run(&[role, path.to_owned()]).await {
+        if wanted.changes && self.unhook(&wanted.defines).await?.is_none() {
+            return Ok(());
+        }
+        let lend = |name: &String| {
+            let (table, owner) = (qualified(TEMPORARY, name), identifier(&wanted.owner));
+            format!("GRANT SELECT ON TABLE {table} TO {owner}")
+        };
+        let mut batch: Vec<String> = wanted.lent.iter().map(lend).collect();
+        batch.push(format!("SET ROLE {}", identifier(&wanted.owner)));
+        batch.push("SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text".to_owned());
+        let seen = match self.own_run(&batch).await {
             Ok(Some(seen)) => seen,
             Ok(None) => {
                 self.note_no_owner(&wanted.owner);
@@ -269,6 +287,7 @@ impl<C> Session<C> {
             Err(end) => return Err(self.no_owner(&wanted.owner, end)),
         };
         let seen: Option<Vec<String>> = seen.and_then(|text| serde_json::from_str(&text).ok());
+        let seen: Option<Vec<String>> = seen.map(|path| path.into_iter().map(catalog::plain).collect());
         if seen.as_ref() != Some(&self.view.snapshot().search_path) {
             return Err(self.another_path(&wanted.owner));
         }

@@ -260,7 +260,7 @@ impl Reading {
         let read = sql::read_small(text, snapshot)?;
         let grew = Cell::new(false);
         let splice = |text: &str, replacements: &[Replacement]| {
-            let added: usize = replacements.iter().map(|replacement| replacement.query.len()).sum();
+            let added: usize = replacements.iter().map(|replacement| replacement.stand.size()).sum();
             if text.len() + added > MAX_REWRITTEN {
                 grew.set(true);
                 return Err(Unreadable::TooLarge.into());

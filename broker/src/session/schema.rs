@@ -70,6 +70,12 @@ impl View {
         self.private
     }
 
+    /// True when the server looks names up as it did when the session began. A temporary schema stays on the path of a
+    /// connection even when it is empty.
+    pub fn is_plain(&self) -> bool {
+        !self.private && !self.snapshot.has_temporary()
+    }
+
     /// A schema change was sent.
     pub fn moved(&mut self) {
         self.private = true;

@@ -26,6 +26,9 @@ pub use lower::{read, read_small};
 pub use snapshot::{Relation, RelationKind, Snapshot};
 pub use source::Source;
 
+/// How the snapshot calls the session's own temporary schema, and how SQL may.
+pub const TEMPORARY: &str = "pg_temp";
+
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A statement class: what a policy's `statements:` names.

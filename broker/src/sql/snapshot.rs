@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::FunctionName;
 use super::bound::{self, Bound, Moved};
+use super::{FunctionName, TEMPORARY};
 use crate::mask::ColumnType;
 
 /// What kind of relation it is (`pg_class.relkind`).
@@ -268,11 +268,11 @@ impl Snapshot {
     #[must_use]
     pub fn without_temporary(&self) -> Self {
         let mut shared = self.clone();
-        shared.relations.remove("pg_temp");
-        shared.search_path.retain(|schema| schema != "pg_temp");
+        shared.relations.remove(TEMPORARY);
+        shared.search_path.retain(|schema| schema != TEMPORARY);
         for names in [&mut shared.functions, &mut shared.types, &mut shared.user_operators] {
             names.retain(|_, holders| {
-                holders.retain(|schema| schema != "pg_temp");
+                holders.retain(|schema| schema != TEMPORARY);
                 !holders.is_empty()
             });
         }
@@ -327,14 +327,14 @@ impl Snapshot {
         // The server looks for tables and types in the temporary schema, never for functions.
         self.search_path
             .iter()
-            .filter(|schema| *schema != "pg_temp" && holders.contains(schema))
+            .filter(|schema| *schema != TEMPORARY && holders.contains(schema))
             .map(String::as_str)
             .collect()
     }
 
     /// True when the session has, or had, temporary relations: no other session sees what it sees.
     pub fn has_temporary(&self) -> bool {
-        self.search_path.iter().any(|schema| schema == "pg_temp")
+        self.search_path.iter().any(|schema| schema == TEMPORARY)
     }
 
     /// Where an unqualified new relation would be created: the first schema of the path that is not implicit.
@@ -342,6 +342,6 @@ impl Snapshot {
         self.search_path
             .iter()
             .map(String::as_str)
-            .find(|schema| *schema != "pg_catalog" && !schema.starts_with("pg_temp"))
+            .find(|schema| *schema != "pg_catalog" && !schema.starts_with(TEMPORARY))
     }
 }

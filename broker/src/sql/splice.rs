@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::grammar::nodes::Token;
 use super::grammar::{self, Unreadable};
-use super::quote::identifier;
+use super::quote::{identifier, qualified};
 use super::source::{Form, Source};
 
 /// What shall stand in the place of one [`Source`].
@@ -16,10 +16,34 @@ use super::source::{Form, Source};
 pub struct Replacement {
     /// The place, its positions counted in the text that is edited.
     pub source: Source,
-    /// A SELECT whose rows stand for the relation's.
-    pub query: String,
+    /// What stands for the relation.
+    pub stand: Stand,
     /// Columns that GROUP BY gets besides, by the names they are seen under.
     pub grouped: Vec<String>,
+}
+
+/// What stands for a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stand {
+    /// The rows of this SELECT.
+    Query(String),
+    /// Another relation, only in FROM.
+    Relation {
+        /// Its schema.
+        schema: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Stand {
+    /// How much longer a text becomes by it, in bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Query(query) => query.len(),
+            Self::Relation { schema, name } => schema.len() + name.len(),
+        }
+    }
 }
 
 /// Why the text could not be edited. All of them mean that it must not be sent.
@@ -49,7 +73,10 @@ pub fn splice(text: &str, replacements: &[Replacement]) -> Result<String, Splice
     let edited = apply(text, &edits)?;
     let queries: Vec<Value> = replacements
         .iter()
-        .map(|replacement| query_tree(&replacement.query))
+        .map(|replacement| match &replacement.stand {
+            Stand::Query(query) => query_tree(query),
+            Stand::Relation { .. } => Ok(Value::Null),
+        })
         .collect::<Result<_, _>>()?;
     let same = grammar::on_a_big_stack(|| {
         grammar::read(text, |tree| {
@@ -83,11 +110,12 @@ type Tokens = [(Token, Range<usize>)];
 type Edit = (Range<usize>, String);
 
 fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Vec<Edit>, SpliceFault> {
-    let Replacement { source, query, grouped } = replacement;
+    let Replacement { source, stand, grouped } = replacement;
     let at = token_at(tokens, source.at)?;
-    let mut edits = vec![match source.form {
-        Form::From => from_edit(tokens, at, source, query)?,
-        Form::Copy(_) => copy_edit(tokens, at, query)?,
+    let mut edits = vec![match (&source.form, stand) {
+        (Form::From, _) => from_edit(tokens, at, source, stand)?,
+        (Form::Copy(_), Stand::Query(query)) => copy_edit(tokens, at, query)?,
+        (Form::Copy(_), Stand::Relation { .. }) => return Err(strange("COPY of what stands for a table")),
     }];
     for place in &source.qualified {
         let at = token_at(tokens, *place)?;
@@ -112,7 +140,7 @@ fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Ve
     Ok(edits)
 }
 
-fn from_edit(tokens: &Tokens, at: usize, source: &Source, query: &str) -> Result<Edit, SpliceFault> {
+fn from_edit(tokens: &Tokens, at: usize, source: &Source, stand: &Stand) -> Result<Edit, SpliceFault> {
     let (mut first, mut last) = (at, name_end(tokens, at)?);
     let kind = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|(token, _)| *token);
     let before = |at: usize, by: usize| at.checked_sub(by);
@@ -127,7 +155,10 @@ fn from_edit(tokens: &Tokens, at: usize, source: &Source, query: &str) -> Result
         }
         (first, last) = (first - 2, last + 1);
     }
-    let mut text = format!("({query})");
+    let mut text = match stand {
+        Stand::Query(query) => format!("({query})"),
+        Stand::Relation { schema, name } => qualified(schema, name),
+    };
     if !source.aliased {
         text = format!("{text} AS {}", identifier(&source.shown));
     }
@@ -262,7 +293,15 @@ fn expect(tree: &mut Value, replacement: &Replacement, query: &Value, done: &mut
                     None | Some(Value::Null) => json!({"aliasname": source.shown, "colnames": []}),
                     Some(alias) => alias.clone(),
                 };
-                let standing = json!({"RangeSubselect": {"lateral": false, "subquery": query, "alias": alias}});
+                let standing = match &replacement.stand {
+                    Stand::Query(_) => {
+                        json!({"RangeSubselect": {"lateral": false, "subquery": query, "alias": alias}})
+                    }
+                    Stand::Relation { schema, name } => json!({"RangeVar": {
+                        "catalogname": "", "schemaname": schema, "relname": name, "inh": true,
+                        "relpersistence": "p", "alias": alias,
+                    }}),
+                };
                 if let Value::Object(standing) = standing {
                     *object = standing;
                 }

@@ -91,7 +91,7 @@ async fn once(rig: &Rig, method: &Method, turn: (Leg, bool, &'static str), data:
     let cpu = way.pid.map_or(f64::NAN, process) - before.unwrap_or(f64::NAN);
     drop(client);
     if let Some(grant) = grant {
-        rig.revoke(tls, &grant).await?;
+        rig.revoke((leg, tls), &grant).await?;
     }
     Ok(Moved {
         repeat,

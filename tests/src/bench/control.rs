@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::rig::{Leg, Rig, SCOPES};
+use super::rig::{Broker, Leg, Rig, SCOPES};
 use super::stats::quantile;
 use super::wire::Client;
 
@@ -27,33 +27,33 @@ pub struct Control {
     pub fdatasync: [f64; 2],
 }
 
-/// Measures all of it, `count` times each.
-pub async fn run(rig: &Arc<Rig>, count: usize) -> Result<Control> {
+/// Measures all of it on the broker of `leg`, `count` times each.
+pub async fn run(rig: &Arc<Rig>, leg: Leg, count: usize) -> Result<Control> {
     let count = count.min((SCOPES - 1) * 64);
     let mut mint = Vec::new();
     let mut grants = Vec::new();
     for index in 0..(count / 4).max(20) {
         let token = rig.token()?;
         let start = Instant::now();
-        grants.push(rig.mint(false, 1 + index % (SCOPES - 1), &token).await?);
+        grants.push(rig.mint((leg, false), 1 + index % (SCOPES - 1), &token).await?);
         mint.push(start.elapsed().as_secs_f64() * 1e3);
     }
     for grant in grants.drain(..) {
-        rig.revoke(false, &grant).await?;
+        rig.revoke((leg, false), &grant).await?;
     }
-    let (rate, mut crowded) = crowd(rig, count).await?;
+    let (rate, mut crowded) = crowd(rig, leg, count).await?;
     let mut cut = Vec::new();
     for _ in 0..(count / 10).max(20) {
-        cut.push(revocation(rig).await?);
+        cut.push(revocation(rig, leg).await?);
     }
-    let grown = grown(rig, count).await?;
+    let grown = grown(rig, leg, count).await?;
     Ok(Control {
         grown,
         mint: percentiles(&mut mint),
         rate,
         crowded: percentiles(&mut crowded),
         cut: percentiles(&mut cut),
-        fdatasync: percentiles(&mut fdatasync(rig)?),
+        fdatasync: percentiles(&mut fdatasync(rig.broker(leg, false)?)?),
     })
 }
 
@@ -62,7 +62,7 @@ fn percentiles(values: &mut [f64]) -> [f64; 2] {
 }
 
 /// Eight callers, their tokens signed before.
-async fn crowd(rig: &Arc<Rig>, count: usize) -> Result<(f64, Vec<f64>)> {
+async fn crowd(rig: &Arc<Rig>, leg: Leg, count: usize) -> Result<(f64, Vec<f64>)> {
     let tokens: Arc<Vec<String>> = Arc::new((0..count).map(|_| rig.token()).collect::<Result<_>>()?);
     let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
@@ -75,7 +75,7 @@ async fn crowd(rig: &Arc<Rig>, count: usize) -> Result<(f64, Vec<f64>)> {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(token) = tokens.get(index) else { break };
                     let start = Instant::now();
-                    grants.push(rig.mint(false, 1 + index % (SCOPES - 1), token).await?);
+                    grants.push(rig.mint((leg, false), 1 + index % (SCOPES - 1), token).await?);
                     times.push(start.elapsed().as_secs_f64() * 1e3);
                 }
                 Ok::<_, anyhow::Error>((times, grants))
@@ -90,20 +90,20 @@ async fn crowd(rig: &Arc<Rig>, count: usize) -> Result<(f64, Vec<f64>)> {
     }
     let rate = times.len() as f64 / start.elapsed().as_secs_f64();
     for grant in grants {
-        rig.revoke(false, &grant).await?;
+        rig.revoke((leg, false), &grant).await?;
     }
     Ok((rate, times))
 }
 
 /// What one more grant costs the more of them are live.
-async fn grown(rig: &Rig, most: usize) -> Result<Vec<(usize, f64)>> {
+async fn grown(rig: &Rig, leg: Leg, most: usize) -> Result<Vec<(usize, f64)>> {
     let (mut found, mut grants) = (Vec::new(), Vec::new());
     for step in [10, 100, 1000, 2000].into_iter().filter(|step| *step <= most) {
         let mut times = Vec::new();
         while grants.len() < step {
             let token = rig.token()?;
             let start = Instant::now();
-            grants.push(rig.mint(false, 1 + grants.len() % (SCOPES - 1), &token).await?);
+            grants.push(rig.mint((leg, false), 1 + grants.len() % (SCOPES - 1), &token).await?);
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         // The last ones before the step: so many are live by then.
@@ -111,28 +111,28 @@ async fn grown(rig: &Rig, most: usize) -> Result<Vec<(usize, f64)>> {
         found.push((step, quantile(&mut last, 0.5)));
     }
     for grant in grants {
-        rig.revoke(false, &grant).await?;
+        rig.revoke((leg, false), &grant).await?;
     }
     Ok(found)
 }
 
 /// A client in the middle of a long statement, from the request to the end of its connection.
-async fn revocation(rig: &Rig) -> Result<f64> {
-    let (way, grant) = rig.way(Leg::Hoop, false).await?;
+async fn revocation(rig: &Rig, leg: Leg) -> Result<f64> {
+    let (way, grant) = rig.way(leg, false).await?;
     let grant = grant.expect("this way has a grant");
     let mut client = Client::connect(&way, rig.authority.pem()).await?;
     let running = tokio::spawn(async move { (client.query("SELECT pg_sleep(30)").await, Instant::now()) });
     tokio::time::sleep(Duration::from_millis(20)).await;
     let start = Instant::now();
-    rig.revoke(false, &grant).await?;
+    rig.revoke((leg, false), &grant).await?;
     let (answer, ended) = running.await?;
     ensure!(answer.is_err(), "the statement outlived its grant");
     Ok(ended.saturating_duration_since(start).as_secs_f64() * 1e3)
 }
 
 /// What one group commit waits for at least.
-fn fdatasync(rig: &Rig) -> Result<Vec<f64>> {
-    let mut file = tempfile::tempfile_in(&rig.broker(false).state)?;
+fn fdatasync(broker: &Broker) -> Result<Vec<f64>> {
+    let mut file = tempfile::tempfile_in(&broker.state)?;
     (0..200)
         .map(|_| {
             std::io::Write::write_all(&mut file, &[b'x'; 512])?;

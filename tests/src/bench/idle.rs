@@ -61,7 +61,7 @@ pub async fn run(rig: &Rig, leg: Leg, tls: bool, steps: &[usize]) -> Result<Vec<
     );
     drop(open);
     if let Some(grant) = grant {
-        rig.revoke(tls, &grant).await?;
+        rig.revoke((leg, tls), &grant).await?;
     }
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     Ok(found)

@@ -37,6 +37,10 @@ pub enum Leg {
     PgBouncer64k,
     /// This proxy, judging and recording.
     Hoop,
+    /// The same with `enforcement: role`.
+    Role,
+    /// Another version of this proxy: `--before`.
+    Before,
 }
 
 impl Leg {
@@ -48,6 +52,8 @@ impl Leg {
             Self::PgBouncer => "PgBouncer",
             Self::PgBouncer64k => "PgBouncer, pkt_buf 64 KiB",
             Self::Hoop => "hoop-db",
+            Self::Role => "hoop-db, role",
+            Self::Before => "hoop-db before",
         }
     }
 }
@@ -75,6 +81,14 @@ pub struct Broker {
     port: u16,
     /// Its state directory.
     pub state: PathBuf,
+    log: PathBuf,
+}
+
+impl Broker {
+    /// What it printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
 }
 
 struct Proxy {
@@ -94,7 +108,7 @@ pub struct Rig {
     relay: Proxy,
     bouncers: [Proxy; 2],
     bouncer_64k: Proxy,
-    brokers: [Broker; 2],
+    brokers: Vec<((Leg, bool), Broker)>,
     client: reqwest::Client,
 }
 
@@ -103,7 +117,12 @@ pub const SCALE: u32 = 10;
 
 impl Rig {
     /// Starts everything and fills the database. On the main thread: the server dies with the thread that started it.
-    pub async fn start(postgres_fsync: bool, durability: &str, bulk_rows: u64) -> Result<Self> {
+    pub async fn start(
+        postgres_fsync: bool,
+        durability: &str,
+        bulk_rows: u64,
+        beside: &[(Leg, PathBuf)],
+    ) -> Result<Self> {
         let authority = Authority::new()?;
         let certificate = authority.loopback()?;
         let fsync = if postgres_fsync { "on" } else { "off" };
@@ -116,7 +135,7 @@ impl Rig {
         let cluster = Cluster::start(Some(&certificate), &settings)?;
         cluster.psql(
             "postgres",
-            &format!("CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN_PASSWORD}'; CREATE DATABASE {DATABASE} OWNER {LOGIN}"),
+            &format!("CREATE ROLE {LOGIN} LOGIN CREATEROLE PASSWORD '{LOGIN_PASSWORD}'; GRANT pg_signal_backend TO {LOGIN}; CREATE DATABASE {DATABASE} OWNER {LOGIN}"),
         )?;
         fill(&cluster, bulk_rows)?;
         let args = Args {
@@ -152,10 +171,13 @@ impl Rig {
         let bouncer_64k = pgbouncer(dir.path(), &cluster, false, 65536)?;
         write_policy(dir.path())?;
         let mut brokers = Vec::new();
-        for tls in [false, true] {
-            brokers.push(broker(dir.path(), &cluster, &issuer, &client, tls, durability).await?);
+        let kinds = [(Leg::Hoop, false, hoop_db()), (Leg::Hoop, true, hoop_db())];
+        let beside = beside.iter().map(|(leg, program)| (*leg, false, program.clone()));
+        for (leg, tls, program) in kinds.into_iter().chain(beside) {
+            let kind = (leg, tls);
+            let started = broker(dir.path(), &cluster, &issuer, &client, kind, &program, durability).await?;
+            brokers.push((kind, started));
         }
-        let brokers = brokers.try_into().ok().context("two brokers")?;
         Ok(Self {
             cluster,
             issuer,
@@ -174,9 +196,16 @@ impl Rig {
         self.dir.path().join(name)
     }
 
-    /// The broker without or with TLS.
-    pub fn broker(&self, tls: bool) -> &Broker {
-        &self.brokers[usize::from(tls)]
+    /// The broker on `leg`, without or with TLS.
+    pub fn broker(&self, leg: Leg, tls: bool) -> Result<&Broker> {
+        let found = self.brokers.iter().find(|(kind, _)| *kind == (leg, tls));
+        let (_, broker) = found.with_context(|| format!("no broker of this run is {}", leg.name()))?;
+        Ok(broker)
+    }
+
+    /// Where the brokers keep their state.
+    pub fn states(&self) -> impl Iterator<Item = &Path> {
+        self.brokers.iter().map(|(_, broker)| broker.state.as_path())
     }
 
     /// The process of the proxy on `leg`.
@@ -187,7 +216,7 @@ impl Rig {
             Leg::Relay => self.relay.child.id(),
             Leg::PgBouncer => self.bouncers[index].child.id(),
             Leg::PgBouncer64k => self.bouncer_64k.child.id(),
-            Leg::Hoop => self.brokers[index].child.id(),
+            Leg::Hoop | Leg::Role | Leg::Before => self.broker(leg, tls).ok()?.child.id(),
         })
     }
 
@@ -200,12 +229,12 @@ impl Rig {
             Leg::Relay => self.relay.port,
             Leg::PgBouncer => self.bouncers[index].port,
             Leg::PgBouncer64k => self.bouncer_64k.port,
-            Leg::Hoop => self.brokers[index].port,
+            Leg::Hoop | Leg::Role | Leg::Before => 0,
         };
-        if leg == Leg::Hoop {
-            let grant = self.grant(tls, 0).await?;
+        if let Ok(broker) = self.broker(leg, tls) {
+            let grant = self.mint((leg, tls), 0, &self.token()?).await?;
             let way = Way {
-                port,
+                port: broker.port,
                 user: grant.user(),
                 password: grant.password(),
                 tls,
@@ -230,52 +259,41 @@ impl Rig {
         Ok(self.issuer.github(&json!({}))?)
     }
 
-    /// A grant of scope number `scope`.
-    pub async fn grant(&self, tls: bool, scope: usize) -> Result<Grant> {
-        self.mint(tls, scope, &self.token()?).await
-    }
-
     /// A grant for a token that was made before.
-    pub async fn mint(&self, tls: bool, scope: usize, token: &str) -> Result<Grant> {
-        let url = format!("{}/v1/grants", self.broker(tls).url);
+    pub async fn mint(&self, (leg, tls): (Leg, bool), scope: usize, token: &str) -> Result<Grant> {
+        let broker = self.broker(leg, tls)?;
+        let url = format!("{}/v1/grants", broker.url);
         let body = json!({ "scope": format!("bench-{scope}") });
         let answer = self.client.post(url).bearer_auth(token).json(&body).send().await?;
         let status = answer.status();
         let answer: Value = answer.json().await?;
         if status != 201 {
-            bail!("no grant: {status} {answer}\n{}", self.log(tls));
+            bail!("no grant: {status} {answer}\n{}", broker.log());
         }
         Ok(Grant { answer })
     }
 
     /// Revokes a grant.
-    pub async fn revoke(&self, tls: bool, grant: &Grant) -> Result<()> {
-        let url = format!("{}/v1/grants/{}", self.broker(tls).url, grant.id());
+    pub async fn revoke(&self, (leg, tls): (Leg, bool), grant: &Grant) -> Result<()> {
+        let url = format!("{}/v1/grants/{}", self.broker(leg, tls)?.url, grant.id());
         let answer = self.client.delete(url).bearer_auth(grant.revoke_token()).send().await?;
         if answer.status() != 200 {
             bail!("not revoked: {} {}", answer.status(), answer.text().await?);
         }
         Ok(())
     }
-
-    /// What a broker printed.
-    pub fn log(&self, tls: bool) -> String {
-        fs::read_to_string(self.path(&format!("broker-{tls}.log"))).unwrap_or_default()
-    }
 }
 
 impl Drop for Rig {
     fn drop(&mut self) {
         let [one, two] = &mut self.bouncers;
-        let [plain, tls] = &mut self.brokers;
-        for child in [
+        let brokers = self.brokers.iter_mut().map(|(_, broker)| &mut broker.child);
+        for child in brokers.chain([
             &mut self.relay.child,
             &mut one.child,
             &mut two.child,
             &mut self.bouncer_64k.child,
-            &mut plain.child,
-            &mut tls.child,
-        ] {
+        ]) {
             let _gone = child.kill();
             let _reaped = child.wait();
         }
@@ -443,11 +461,14 @@ async fn broker(
     cluster: &Cluster,
     issuer: &DevIssuer,
     client: &reqwest::Client,
-    tls: bool,
+    (leg, tls): (Leg, bool),
+    program: &Path,
     durability: &str,
 ) -> Result<Broker> {
     let (http, port) = (free_port()?, free_port()?);
-    let state = dir.join(format!("state-{tls}"));
+    let name = format!("{leg:?}-{tls}");
+    let state = dir.join(format!("state-{name}"));
+    let enforcement = if leg == Leg::Role { "role" } else { "shared" };
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://127.0.0.1:{http}");
     let file = |name: &str| format!("\"file:{}\"", dir.join(name).display());
@@ -477,7 +498,7 @@ databases:
     database: {DATABASE}
     tls: {{ mode: disable }}
     login: {{ user: {LOGIN}, password: "env:SHOP_PASSWORD" }}
-    enforcement: shared
+    enforcement: {enforcement}
 repositories:
   - {{ id: "github:260064828", name: acme/orders, policy: directory, ceiling: team }}
 ceilings:
@@ -494,11 +515,11 @@ ceilings:
         issuer.url(),
         cluster.port(),
     );
-    let path = dir.join(format!("broker-{tls}.yaml"));
+    let path = dir.join(format!("broker-{name}.yaml"));
     fs::write(&path, config)?;
-    let log_path = dir.join(format!("broker-{tls}.log"));
+    let log_path = dir.join(format!("broker-{name}.log"));
     let log = fs::File::create(&log_path)?;
-    let mut child = child(false, &hoop_db())?
+    let mut child = child(false, program)?
         .args(["serve", "--config", &path.display().to_string()])
         .env("SHOP_PASSWORD", LOGIN_PASSWORD)
         .env("HOOP_OPERATOR_TOKEN", "operator-token-of-the-tests")
@@ -524,5 +545,6 @@ ceilings:
         url,
         port,
         state,
+        log: log_path,
     })
 }

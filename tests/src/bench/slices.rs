@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::cpu::{Watch, process};
-use super::rig::{Leg, Rig, SCALE, libpq};
+use super::rig::{Broker, Leg, Rig, SCALE, libpq};
 use super::stats::{Seeded, quantile};
 
 /// What pgbench does.
@@ -227,7 +227,7 @@ async fn slice(
             "pgbench over {}: {said}{}\n{}",
             leg.name(),
             String::from_utf8_lossy(&output.stderr),
-            rig.log(cell.tls)
+            rig.broker(leg, cell.tls).map(Broker::log).unwrap_or_default()
         );
     }
     // The chain is settled within 300 ms; that work belongs to the slice.
@@ -242,7 +242,7 @@ async fn slice(
     );
     let statements = transactions * cell.work.statements();
     if let Some(grant) = grant {
-        rig.revoke(cell.tls, &grant).await?;
+        rig.revoke((leg, cell.tls), &grant).await?;
         expected.insert(grant.id(), statements);
     }
     let mut latencies = latencies(folder.path())?;
@@ -287,8 +287,8 @@ fn latencies(folder: &std::path::Path) -> Result<Vec<f64>> {
 /// Compares what the ledger of each broker says with what pgbench counted, grant by grant.
 pub fn check_records(rig: &Rig, expected: &HashMap<String, u64>) -> Result<(u64, Vec<String>)> {
     let mut recorded: HashMap<String, u64> = HashMap::new();
-    for tls in [false, true] {
-        let ledger = rig.broker(tls).state.join(hoop::cli::ledger::FOLDER);
+    for state in rig.states() {
+        let ledger = state.join(hoop::cli::ledger::FOLDER);
         let filter = hoop::ledger::Filter::default();
         let sessions =
             hoop::record::sessions(&ledger, &filter).map_err(|finding| anyhow::anyhow!("the ledger: {finding}"))?;

@@ -37,6 +37,12 @@ struct Args {
     /// Only cells whose name contains this, or only `idle` sessions.
     #[arg(long)]
     only: Option<String>,
+    /// Measures this proxy beside itself with `enforcement: role`, and beside the version of `--before`.
+    #[arg(long)]
+    compare: bool,
+    /// The `hoop-db` of another version, built from its own commit.
+    #[arg(long, requires = "compare")]
+    before: Option<PathBuf>,
     /// `fsync` of the throw-away PostgreSQL: on as in production, or off to see the proxies' cost on writes undamped.
     #[arg(long, default_value = "on")]
     postgres_fsync: String,
@@ -86,7 +92,12 @@ async fn bench(args: &Args) -> Result<()> {
     };
     let rows = if args.quick { 200_000 } else { 1_000_000 };
     eprintln!("starting PostgreSQL, PgBouncer, the relay and the broker");
-    let rig = Arc::new(Rig::start(args.postgres_fsync == "on", &args.durability, rows).await?);
+    let mut beside = Vec::new();
+    if args.compare {
+        beside.push((Leg::Role, tests::house::hoop_db()));
+        beside.extend(args.before.iter().map(|program| (Leg::Before, program.clone())));
+    }
+    let rig = Arc::new(Rig::start(args.postgres_fsync == "on", &args.durability, rows, &beside).await?);
     let mut expected = HashMap::new();
     let wanted = |cell: &Cell| {
         args.only
@@ -97,6 +108,9 @@ async fn bench(args: &Args) -> Result<()> {
         let (_, failed) = idle_sessions(&rig, args.quick).await;
         anyhow::ensure!(failed.is_empty(), "not measured: {}", failed.join("; "));
         return Ok(());
+    }
+    if args.compare {
+        return compare(args, &rig, &method, &beside).await;
     }
     let main: Vec<_> = main_cells().into_iter().filter(|(cell, _)| wanted(cell)).collect();
     let samples = slices::run(&rig, &method, &main, &mut expected).await?;
@@ -111,7 +125,7 @@ async fn bench(args: &Args) -> Result<()> {
     let growth = slices::run(&rig, &once, &growth_cells(), &mut expected).await?;
     let bulk = bulk::run(&rig, &method, rows).await?;
     let (idles, failed) = idle_sessions(&rig, args.quick).await;
-    let control = control::run(&rig, if args.quick { 200 } else { 2000 }).await?;
+    let control = control::run(&rig, Leg::Hoop, if args.quick { 200 } else { 2000 }).await?;
     let inner = inner::run(&rig, if args.quick { 100_000 } else { 1_000_000 }).await?;
     // The last records reach the chain within 300 ms.
     tokio::time::sleep(Duration::from_millis(600)).await;
@@ -200,6 +214,38 @@ fn growth_cells() -> Vec<(Cell, Vec<Leg>)> {
         custom(format!("distinct texts: {texts:>7}"), text);
     }
     cells
+}
+
+/// What the second enforcer costs, and what was added since another version: sessions and grants.
+async fn compare(args: &Args, rig: &Arc<Rig>, method: &Method, beside: &[(Leg, PathBuf)]) -> Result<()> {
+    let mut legs = vec![Leg::Hoop];
+    legs.extend(beside.iter().map(|(leg, _)| *leg));
+    let mut cells = Vec::new();
+    let all: Vec<_> = [Leg::Direct, Leg::PgBouncer].into_iter().chain(legs.clone()).collect();
+    for work in [Work::Select, Work::Update] {
+        for prepared in [false, true] {
+            cells.push((Cell::of(work, prepared, 8, false), all.clone()));
+        }
+    }
+    cells.push((Cell::of(Work::Connect, false, 8, false), all));
+    let mut expected = HashMap::new();
+    let samples = slices::run(rig, method, &cells, &mut expected).await?;
+    brief(rig, &samples, &expected).await?;
+    for leg in legs {
+        let found = control::run(rig, leg, if args.quick { 100 } else { 1000 }).await?;
+        println!(
+            "{:<16} mint p50 {:.1} p99 {:.1} ms, {:.0} a second of eight callers (p50 {:.1} p99 {:.1} ms); revoke to cut p50 {:.1} p99 {:.1} ms",
+            leg.name(),
+            found.mint[0],
+            found.mint[1],
+            found.rate,
+            found.crowded[0],
+            found.crowded[1],
+            found.cut[0],
+            found.cut[1],
+        );
+    }
+    Ok(())
 }
 
 /// With `--only`: a few lines instead of a report.

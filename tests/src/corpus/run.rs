@@ -217,7 +217,8 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
     // What calls a function that the policy does not name is not about masks.
-    let answered = case.expect == Expect::Mask && judge.masks() && judge.refuses(&sql) != Some("function-not-allowed");
+    let masks = plot.ground.layer.judges() && judge.masks();
+    let answered = case.expect == Expect::Mask && masks && judge.refuses(&sql) != Some("function-not-allowed");
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -228,7 +229,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !judge.masks() && !plot.refused(&received) => {
+            None if case.expect == Expect::Mask && !masks && !plot.refused(&received) => {
                 Some("it was not refused".to_owned())
             }
             None if answered && is_plain(*mode) && !received.answered() => Some("it was not answered".to_owned()),

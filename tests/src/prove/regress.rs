@@ -102,7 +102,9 @@ impl Tally {
 /// script, and kept under `tests/prove/results` when all of them ran.
 pub async fn regress(share: f64) -> Result<Report> {
     let folder = source()?;
-    let cluster = Cluster::start(None, &[("statement_timeout", "5s"), ("fsync", "off")])?;
+    // The schema is read a thousand times; compiling that query anew each time is no part of the proof.
+    let settings = [("statement_timeout", "5s"), ("fsync", "off"), ("jit", "off")];
+    let cluster = Cluster::start(None, &settings)?;
     cluster.psql("postgres", "CREATE DATABASE regression TEMPLATE template0")?;
     let schedule = std::fs::read_to_string(folder.join("parallel_schedule"))?;
     let groups: Vec<Vec<&str>> = schedule
@@ -222,17 +224,13 @@ fn source() -> Result<PathBuf> {
         return Ok(found);
     }
     std::fs::create_dir_all(home.join("lists/partial"))?;
-    let list = home.join("source.list");
-    std::fs::write(
-        &list,
-        "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n",
-    )?;
+    let parts = home.join("sources");
+    source_lists(&parts)?;
     let apt = |arguments: &[&str]| -> Result<()> {
         let status = Command::new("apt-get")
             .current_dir(&home)
-            .args(["-qq", "-o", "Dir::Etc::sourceparts=/dev/null"])
-            .arg("-o")
-            .arg(format!("Dir::Etc::sourcelist={}", list.display()))
+            .args(["-qq", "-o", "Dir::Etc::sourcelist=/dev/null", "-o"])
+            .arg(format!("Dir::Etc::sourceparts={}", parts.display()))
             .arg("-o")
             .arg(format!("Dir::State::lists={}", home.join("lists").display()))
             .args(arguments)
@@ -254,6 +252,29 @@ fn source() -> Result<PathBuf> {
         .status()?;
     ensure!(status.success(), "tar: {status}");
     find().context("the package has no regression SQL")
+}
+
+/// Where this machine has its packages from, asked for their sources.
+fn source_lists(parts: &Path) -> Result<()> {
+    std::fs::create_dir_all(parts)?;
+    let listed = std::fs::read_dir("/etc/apt/sources.list.d")?.filter_map(|entry| Some(entry.ok()?.path()));
+    for path in listed.chain([PathBuf::from("/etc/apt/sources.list")]) {
+        let (Ok(text), Some(name)) = (std::fs::read_to_string(&path), path.file_name()) else {
+            continue;
+        };
+        // The release's own package serves; another vendor's entries, and those of urgent updates, may have no sources.
+        let entries = text.split_inclusive(if text.contains("Types:") { "\n\n" } else { "\n" });
+        let sources: String = entries
+            .filter(|entry| entry.contains("debian") && !entry.contains("security"))
+            .map(|entry| entry.replace("Types: deb\n", "Types: deb-src\n"))
+            .map(|entry| match entry.strip_prefix("deb ") {
+                Some(rest) => format!("deb-src {rest}"),
+                None => entry,
+            })
+            .collect();
+        std::fs::write(parts.join(name), sources)?;
+    }
+    Ok(())
 }
 
 /// One script's connection, and the schema as it sees it.

@@ -162,3 +162,13 @@ async fn active_record_works_where_postgresql_enforces_as_well() -> Result<()> {
 async fn prisma_works_with_its_preset() -> Result<()> {
     migrate::prisma(Mode::Shared).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_golang_migrate_sends_works_where_postgresql_enforces_as_well() -> Result<()> {
+    migrate::golang_migrate(Mode::Role).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prisma_works_where_postgresql_enforces_as_well() -> Result<()> {
+    migrate::prisma(Mode::Role).await
+}

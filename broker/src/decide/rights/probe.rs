@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::decide::judge;
+use crate::decide::rewrite::Masked;
 use crate::policy::Scope;
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::{self, Class, Relation, RelationKind, Snapshot};
@@ -18,11 +19,12 @@ type Name<'s> = (&'s str, &'s str);
 pub(super) struct Probe<'s> {
     scope: &'s Scope,
     snapshot: &'s Snapshot,
+    masked: Option<&'s Masked<'s>>,
     suspects: HashSet<Name<'s>>,
 }
 
 impl<'s> Probe<'s> {
-    pub(super) fn new(scope: &'s Scope, snapshot: &'s Snapshot) -> Self {
+    pub(super) fn new(scope: &'s Scope, snapshot: &'s Snapshot, masked: Option<&'s Masked<'s>>) -> Self {
         let mut up: HashMap<Name<'s>, Vec<Name<'s>>> = HashMap::new();
         let mut down: HashMap<Name<'s>, Vec<Name<'s>>> = HashMap::new();
         let mut sources: Vec<Name<'s>> = Vec::new();
@@ -63,6 +65,7 @@ impl<'s> Probe<'s> {
         Self {
             scope,
             snapshot,
+            masked,
             suspects,
         }
     }
@@ -107,7 +110,7 @@ impl<'s> Probe<'s> {
         };
         sql::read(&text, self.snapshot).is_ok_and(|read| {
             read.iter()
-                .all(|statement| judge::reaches_no_further(statement, self.scope))
+                .all(|statement| judge::reaches_no_further(statement, self.scope, self.masked))
         })
     }
 }

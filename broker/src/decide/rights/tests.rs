@@ -81,6 +81,7 @@ fn around() -> Surroundings {
         arguments: arguments.into(),
     };
     Surroundings {
+        views: Vec::new(),
         schemas: ["app", "audit", "empty", "pg_catalog", "information_schema"]
             .map(str::to_owned)
             .to_vec(),

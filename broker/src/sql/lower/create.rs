@@ -5,7 +5,7 @@ use super::names::{Range, option, strings};
 use super::scope::{Column, Item};
 use crate::sql::grammar::nodes::{self, ConstrType, Node, ObjectType, OnCommitAction};
 use crate::sql::grammar::{self, NodeEnum};
-use crate::sql::{Class, Relation};
+use crate::sql::{Class, Relation, TEMPORARY};
 
 /// Storage parameters that only tune.
 const TUNING: &[&str] = &[
@@ -406,17 +406,24 @@ impl<'a> Walk<'a> {
             with_check_option: _,
         } = view;
         self.storage(options);
-        if let Some((schema, name)) = self.creates(view.as_ref())
+        let created = self.creates(view.as_ref());
+        if let Some((schema, name)) = &created
             && *replace
-            && self.snapshot.relation(&schema, &name).is_some()
+            && self.snapshot.relation(schema, name).is_some()
         {
-            self.touch_whole(Class::Alter, &schema, &name);
+            self.touch_whole(Class::Alter, schema, name);
         }
         match query {
             Some(query) => {
                 self.query(query);
             }
             None => self.opaque("CREATE VIEW without its query"),
+        }
+        // Over something temporary the server makes it temporary itself.
+        if let Some((_, name)) = created
+            && self.touches.keys().any(|(.., schema, _)| schema == TEMPORARY)
+        {
+            self.touch_whole(Class::Create, TEMPORARY, &name);
         }
     }
 

@@ -3,11 +3,11 @@
 
 use super::Walk;
 use super::attached::Written;
-use super::names::{Range, TEMPORARY, alias, option, string, strings};
+use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Kind, Relation, RelationKind};
+use crate::sql::{Class, Columns, Kind, Relation, RelationKind, TEMPORARY};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.

@@ -2,10 +2,8 @@
 
 use super::Walk;
 use crate::sql::grammar::{NodeEnum, nodes};
-use crate::sql::{FunctionName, Relation, RelationKind, functions};
+use crate::sql::{FunctionName, Relation, RelationKind, TEMPORARY, functions};
 
-/// How the snapshot calls the session's own temporary schema, and how SQL may.
-pub(super) const TEMPORARY: &str = "pg_temp";
 /// How the server calls everybody's.
 const NUMBERED: &str = "pg_temp_";
 

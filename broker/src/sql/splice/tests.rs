@@ -4,6 +4,10 @@ use super::*;
 use crate::sql::{read, sample};
 
 fn rewritten(text: &str) -> Result<String, String> {
+    rewritten_to(text, &Stand::Query("SELECT 1".to_owned()))
+}
+
+fn rewritten_to(text: &str, stand: &Stand) -> Result<String, String> {
     let mut snapshot = sample::fixture();
     for relations in snapshot.relations.values_mut() {
         for relation in relations.values_mut().filter(|relation| relation.name == "customers") {
@@ -27,7 +31,7 @@ fn rewritten(text: &str) -> Result<String, String> {
                 _ => Vec::new(),
             },
             source: source.clone(),
-            query: "SELECT 1".to_owned(),
+            stand: stand.clone(),
         })
         .collect();
     assert!(!replacements.is_empty(), "{text}");

@@ -1,0 +1,121 @@
+//! The views that stand for tables with masks where the database enforces as well: what each of them reads, and its name.
+//!
+//! The name is a digest of all that the view means: the relation's OID, the numbers and names of its columns, and the
+//! query. A statement that was judged against one schema therefore never reads a view that was made for another one: it
+//! finds none, and fails.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use super::{Masked, Unfitting};
+use crate::decide::judge::covers_column;
+use crate::policy::{MaskRule, Scope};
+use crate::sql::{Class, Relation, RelationKind, Snapshot};
+
+/// The bytes of the digest that a name shows.
+const SHOWN: usize = 20;
+
+/// One view in the broker's own schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// `pg_class.oid` of the relation that it stands for.
+    pub relation: u32,
+    /// The schema of that relation.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// What the view is defined as.
+    pub query: String,
+}
+
+/// Every view that statements of `scope` may be pointed at. Relations whose masks do not fit, or name nothing, have none:
+/// they cannot be read.
+pub fn views(scope: &Scope, snapshot: &Snapshot) -> Vec<View> {
+    let mut all: Vec<View> = Vec::new();
+    if scope.masks.is_empty() {
+        return all;
+    }
+    let masked = Masked::new(scope, snapshot);
+    for ((schema, name), masks) in &masked.columns {
+        let key = (*schema, *name);
+        let Some(relation) = snapshot.relation(schema, name) else {
+            continue;
+        };
+        let never = scope.never.iter().any(|never| never.covers(schema, name));
+        let rows = matches!(
+            relation.kind,
+            RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign
+        );
+        let known = relation.facts.len() == relation.columns.len();
+        let gone = masked.broken.contains_key(&key) || masked.strayed.contains_key(&key);
+        if never || !rows || !known || gone || masked.meant_for(relation).is_some() {
+            continue;
+        }
+        for (class, only) in [(Class::Select, false), (Class::Select, true), (Class::CopyOut, true)] {
+            let reaches = relation
+                .columns
+                .iter()
+                .any(|column| covers_column(class, relation, column, scope));
+            match masked.view(class, only, relation, masks) {
+                Ok(view) if reaches && !all.contains(&view) => all.push(view),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    all
+}
+
+impl<'a> Masked<'a> {
+    /// The view that stands for `relation` in statements that read it as `class` does.
+    pub(super) fn view(
+        &self,
+        class: Class,
+        only: bool,
+        relation: &Relation,
+        masks: &BTreeMap<&'a str, &'a MaskRule>,
+    ) -> Result<View, Unfitting<'a>> {
+        let columns = relation.columns.iter().map(String::as_str);
+        let columns: Vec<&str> = columns.filter(|column| !self.is_fresh(relation, column)).collect();
+        // Without children ONLY makes no difference, and one view serves both.
+        let only = only && self.has_children(relation);
+        let query = self.rows(class, only, relation, masks, &columns)?;
+        Ok(View {
+            name: name(relation, &query),
+            relation: relation.oid,
+            schema: relation.schema.clone(),
+            table: relation.name.clone(),
+            query,
+        })
+    }
+
+    fn has_children(&self, relation: &Relation) -> bool {
+        let mut all = self.snapshot.relations.values().flat_map(BTreeMap::values);
+        all.any(|child| {
+            let is = |(schema, name): &(String, String)| *schema == relation.schema && *name == relation.name;
+            child.parents.iter().any(is)
+        })
+    }
+}
+
+fn name(relation: &Relation, query: &str) -> String {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    };
+    add(&relation.oid.to_be_bytes());
+    for (column, fact) in relation.columns.iter().zip(&relation.facts) {
+        add(&fact.number.to_be_bytes());
+        add(column.as_bytes());
+    }
+    add(query.as_bytes());
+    let digest = digest.finalize();
+    digest.iter().take(SHOWN).fold("m_".to_owned(), |mut out, byte| {
+        let _infallible = write!(out, "{byte:02x}");
+        out
+    })
+}
