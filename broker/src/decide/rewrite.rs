@@ -503,6 +503,10 @@ impl<'a> Masked<'a> {
             }
             Form::From | Form::Lock => relation.columns.iter().map(String::as_str).collect(),
         };
+        let columns: Vec<&str> = columns
+            .into_iter()
+            .filter(|column| !self.is_fresh(relation, column))
+            .collect();
         match (self.scope.enforcement, &source.form) {
             (Enforcement::Shared, _) => self
                 .rows(class, source.only, relation, masks, &columns)

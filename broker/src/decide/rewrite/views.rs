@@ -51,7 +51,8 @@ pub fn views(scope: &Scope, snapshot: &Snapshot) -> Vec<View> {
             RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign
         );
         let known = relation.facts.len() == relation.columns.len();
-        if never || !rows || !known || masked.broken.contains_key(&key) || masked.meant_for(relation).is_some() {
+        let gone = masked.broken.contains_key(&key) || masked.strayed.contains_key(&key);
+        if never || !rows || !known || gone || masked.meant_for(relation).is_some() {
             continue;
         }
         for (class, only) in [(Class::Select, false), (Class::Select, true), (Class::CopyOut, true)] {
@@ -77,7 +78,8 @@ impl<'a> Masked<'a> {
         relation: &Relation,
         masks: &BTreeMap<&'a str, &'a MaskRule>,
     ) -> Result<View, Unfitting<'a>> {
-        let columns: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
+        let columns = relation.columns.iter().map(String::as_str);
+        let columns: Vec<&str> = columns.filter(|column| !self.is_fresh(relation, column)).collect();
         // Without children ONLY makes no difference, and one view serves both.
         let only = only && self.has_children(relation);
         let query = self.rows(class, only, relation, masks, &columns)?;
