@@ -157,6 +157,12 @@ in_parts!(
     |part| fresh("", part)
 );
 
+in_parts!(
+    fresh_attacks_on_masks_do_not_work,
+    first 0, second 1, third 2 of 3,
+    |part| fresh("masks", part)
+);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fresh_attacks_on_limits_do_not_work() -> Result<()> {
     fresh("limits", WHOLE).await

@@ -299,7 +299,7 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
+        ("search_path", _) => "name only schemas of the scope's tables beside the path that the session began with, or write the schema with the name".to_owned(),
         ("role" | "session_authorization", _) => {
             "leave it out: a session stays the role it began as; as: in a rule names the owner that DDL runs as"
                 .to_owned()

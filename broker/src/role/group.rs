@@ -33,8 +33,9 @@ pub struct Synced {
     pub idle: BTreeSet<Right>,
 }
 
+/// What there is to give rights on, and what the role holds.
 #[derive(Deserialize)]
-struct Document {
+pub struct Document {
     schemas: Vec<String>,
     routines: Vec<(String, String, String)>,
     held: Vec<Held>,
@@ -104,14 +105,13 @@ pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tok
         .map(|_| ())
 }
 
-/// Makes the role unless it is there, and brings its rights in step with the scope and the schema.
-pub async fn sync(
+/// Makes the role unless it is there, and looks at the schema and at what the role holds.
+pub async fn look(
     transaction: &Transaction<'_>,
     place: views::Place<'_>,
     role: &str,
-    (scope, about): (&Scope, &str),
-    idle: &BTreeSet<Right>,
-) -> Result<Synced, RoleFault> {
+    about: &str,
+) -> Result<(Snapshot, Document), RoleFault> {
     let database = place.database;
     let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(database, doing, &error);
     // Types print with their schemas, and nothing of anybody's can stand in front of the server's own. Views wait for
@@ -136,13 +136,27 @@ pub async fn sync(
         cause,
         sqlstate: None,
     };
-    let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    let mut snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    snapshot.bind(place.bound.clone());
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    Ok((snapshot, document))
+}
+
+/// Brings the rights of the role in step with the scope and with what was seen.
+pub async fn sync(
+    transaction: &Transaction<'_>,
+    place: views::Place<'_>,
+    role: &str,
+    scope: &Scope,
+    (snapshot, document): (&Snapshot, &Document),
+    idle: &BTreeSet<Right>,
+) -> Result<Synced, RoleFault> {
+    let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(place.database, doing, &error);
     let owners: Vec<&str> = scope.can.iter().filter_map(|rule| rule.owner.as_deref()).collect();
-    let wanted = rewrite::views(scope, &snapshot);
+    let wanted = rewrite::views(scope, snapshot);
     let keyed = scope.masks.iter().any(|rule| rule.mask.needs_key());
     let built = views::build(transaction, place, (&wanted, keyed), &owners).await?;
-    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle));
+    let (mut synced, statements) = difference(scope, snapshot, document, (role, built.names, idle));
     for (owner, count) in built.withheld {
         *synced.withheld.entry(owner).or_default() += count;
     }

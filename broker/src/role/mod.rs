@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::base::id::GrantId;
+use crate::catalog::Memory;
 use crate::claims::Claims;
 use crate::decide::rights::Right;
 use crate::mask::keyed::Pads;
@@ -47,9 +48,12 @@ pub struct Roles(Arc<HashMap<String, Arc<Database>>>);
 struct Database {
     target: Arc<Target>,
     controls: Controls,
+    sights: Latest,
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
+    /// What policies saw first.
+    memory: Arc<Memory>,
     state: Mutex<State>,
     /// One comparison at a time: a burst of grants compares once.
     syncing: tokio::sync::Mutex<()>,
@@ -111,6 +115,7 @@ impl Roles {
         instance: &str,
         targets: impl IntoIterator<Item = (&'t Arc<Target>, Enforcement, Option<Pads>)>,
         controls: &Controls,
+        memory: &Arc<Memory>,
     ) -> Self {
         let databases = targets
             .into_iter()
@@ -119,8 +124,10 @@ impl Roles {
                 let database = Database {
                     target: target.clone(),
                     controls: controls.clone(),
+                    sights: sights.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
+                    memory: memory.clone(),
                     state: Mutex::default(),
                     syncing: tokio::sync::Mutex::default(),
                     work: Notify::new(),
@@ -378,9 +385,13 @@ impl Database {
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
         let client = self.controls.get(&self.target).await?;
-        lack::of_login(&**client, &[&self.names.groups, &self.names.keepers])
-            .await
-            .map_err(|error| RoleFault::of(&self.target.name, "looking at the broker's login", &error))
+        let failed = |error| RoleFault::of(&self.target.name, "looking at the broker's login", &error);
+        let own: [&str; 2] = [&self.names.groups, &self.names.keepers];
+        let mut lacks = lack::of_login(&**client, &own).await.map_err(failed)?;
+        if self.state().groups.values().any(|group| !group.scope.masks.is_empty()) {
+            lacks.extend(views::lack(&**client).await.map_err(failed)?);
+        }
+        Ok(lacks)
     }
 
     /// A new spare, known to the memory before the catalog knows it.
@@ -432,12 +443,17 @@ impl Database {
             .get(name)
             .map(|group| group.idle.clone())
             .unwrap_or_default();
+        let bound = self.sights.of(&self.target.name);
         let on = views::Place {
             database: &self.target.name,
             names: &self.names,
             key: self.key.as_ref(),
+            bound: &bound,
         };
-        let synced = group::sync(&transaction, on, name, (scope, about), &idle).await?;
+        let (mut snapshot, document) = group::look(&transaction, on, name, about).await?;
+        self.memory.bind(&self.controls, &self.target, &mut snapshot).await?;
+        let seen = (&snapshot, &document);
+        let synced = group::sync(&transaction, on, name, scope, seen, &idle).await?;
         transaction.commit().await.map_err(failed)?;
         if synced.granted + synced.revoked > 0 {
             tracing::info!(database = %self.target.name, role = %name, scope = %scope.name, granted = synced.granted,

@@ -5,6 +5,7 @@
 //! drops and makes views around a judged statement.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{GenericClient, Transaction};
@@ -16,6 +17,7 @@ use super::names::Names;
 use crate::decide::rewrite::View;
 use crate::mask::SCHEMA;
 use crate::mask::keyed::{Pads, TABLE};
+use crate::sql::bound::Bound;
 use crate::sql::quote::{identifier, literal, qualified};
 
 /// Whether the table of the key is there, is the broker's own, and no view reads it.
@@ -33,6 +35,8 @@ pub struct Place<'a> {
     pub names: &'a Names,
     /// The key of masks.
     pub key: Option<&'a Pads>,
+    /// What policies saw first in the database.
+    pub bound: &'a Arc<Bound>,
 }
 
 /// What became of the views of a scope.
@@ -51,7 +55,12 @@ pub async fn build(
     (views, keyed): (&[View], bool),
     owners: &[&str],
 ) -> Result<Built, RoleFault> {
-    let Place { database, names, key } = place;
+    let Place {
+        database,
+        names,
+        key,
+        bound: _,
+    } = place;
     let failed = |error: tokio_postgres::Error| RoleFault::of(database, "the views of masked tables", &error);
     let mut built = Built::default();
     let schema = Schema::look(transaction).await.map_err(failed)?;
@@ -146,6 +155,11 @@ struct Schema {
     may_make: bool,
     login: String,
     version: i32,
+}
+
+/// What the broker's login lacks to keep masks.
+pub async fn lack(client: &impl GenericClient) -> Result<Option<Lack>, tokio_postgres::Error> {
+    Ok(Schema::look(client).await?.lack())
 }
 
 impl Schema {

@@ -378,6 +378,8 @@ impl<C> Session<C> {
                 let run = self.begin(&permit, prepared.number, Text::Recorded(&prepared.text), statement);
                 self.note_sent(&permit);
                 self.wardrobe.executes();
+                let describe = self.describe_for_net(&portal);
+                self.link.send_own(describe);
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -500,18 +502,10 @@ impl<C> Session<C> {
             started: Instant::now(),
             class: statement.class,
             blind: permit.changes_blindly(),
+            shows: self.shows(permit),
             makes,
             copy,
         }
-    }
-
-    /// Whether a change of this class has no effect before a COMMIT that is yet to come: it is made durable with that.
-    fn takes_effect_later(&self, class: Class) -> bool {
-        let rows = matches!(
-            class,
-            Class::Insert | Class::Update | Class::Delete | Class::Merge | Class::CopyIn
-        );
-        rows && self.transaction == b'T' && !self.block_ends
     }
 
     pub(super) fn note_refused(&mut self, refused: &Refused, text: &str) {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Session;
+use super::handed::Shows;
 use super::prepared::Prepared;
 use crate::wire::answer::Complaint;
 
@@ -29,6 +30,8 @@ pub enum Expect {
     Quiet,
     /// RowDescription of a script's step, which the client is told; its NoData it is not.
     QuietDescribe,
+    /// RowDescription or NoData that the broker asked for itself: the client is told neither.
+    OwnDescribe,
     /// CloseComplete; a prepared statement of this name is gone then.
     CloseStatement(String),
     /// CloseComplete; a portal of this name is gone then.
@@ -63,6 +66,8 @@ pub struct Run {
     pub class: crate::sql::Class,
     /// An error of it may quote columns that the scope does not read.
     pub blind: bool,
+    /// What it shows of masked columns.
+    pub shows: Shows,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -83,6 +88,7 @@ impl Run {
             started: self.started,
             class: self.class,
             blind: self.blind,
+            shows: self.shows.clone(),
             makes: self.makes.take(),
             copy: self.copy.take(),
         }

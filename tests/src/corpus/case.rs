@@ -59,8 +59,6 @@ pub struct Corpus {
     pub fixture: String,
     /// The repository's policy file, with one scope `job` on the database `corpus`.
     pub policy: String,
-    /// The same without masks, the masked columns left out: for an enforcement that has no masks.
-    pub unmasked: Option<String>,
     /// The operator's ceiling for the database `corpus`.
     pub ceiling: String,
 }
@@ -87,15 +85,9 @@ impl Corpus {
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(at, line)| Case::parse(line).with_context(|| format!("{}:{}", attacks.display(), at + 1)))
             .collect();
-        let place = if folder.join("policy.yaml").exists() {
-            folder
-        } else {
-            &own
-        };
         Ok(Self {
             cases: cases?,
             fixture: text("fixture.sql")?,
-            unmasked: fs::read_to_string(place.join("unmasked.yaml")).ok(),
             policy: text("policy.yaml")?,
             ceiling: text("ceiling.yaml")?,
         })

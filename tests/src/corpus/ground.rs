@@ -44,15 +44,10 @@ impl Ground {
         for name in &names {
             schema += &format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE};\n");
         }
-        let policy = corpus
-            .unmasked
-            .as_ref()
-            .filter(|_| !layer.masks())
-            .unwrap_or(&corpus.policy);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let plan = Plan {
             schema,
-            policy: scopes(policy, plots)?,
+            policy: scopes(&corpus.policy, plots)?,
             extra: ceilings(&corpus.ceiling, plots)?,
             settings: vec![
                 ("autovacuum", "off"),

@@ -34,11 +34,6 @@ impl Layer {
         }
     }
 
-    /// True where the enforcement has masks.
-    pub fn masks(self) -> bool {
-        self.enforcement() == "shared"
-    }
-
     /// True where the broker judges.
     pub fn judges(self) -> bool {
         matches!(self, Self::Proxy | Self::Both)

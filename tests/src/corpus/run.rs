@@ -215,8 +215,11 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
 /// An attack, in every way: none may have an effect. Where columns are masked, one that has to be answered is.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
-    // What calls a function that the policy does not name is not about masks.
-    let answered = case.expect == Expect::Mask && judge.masks() && judge.refuses(&sql) != Some("function-not-allowed");
+    // What calls a function that the policy does not name is not about masks; roles alone rewrite nothing.
+    let answered = case.expect == Expect::Mask
+        && plot.ground.layer.judges()
+        && judge.masks()
+        && judge.refuses(&sql) != Some("function-not-allowed");
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -227,7 +230,7 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !judge.masks() && !plot.refused(&received) => {
+            None if case.expect == Expect::Mask && !masks && !plot.refused(&received) => {
                 Some("it was not refused".to_owned())
             }
             None if answered && is_plain(*mode) && !received.answered() => Some("it was not answered".to_owned()),

@@ -127,6 +127,7 @@ struct Walk<'a> {
     names: Names,
     unbounded: Vec<Touch>,
     block: Block,
+    by_owner: bool,
     uncounted: Option<Uncounted>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
@@ -175,6 +176,7 @@ impl<'a> Walk<'a> {
             names: Names::None,
             unbounded: Vec::new(),
             block: Block::Same,
+            by_owner: false,
             uncounted: None,
             target_reads: 0,
             levels: Vec::new(),
@@ -230,6 +232,7 @@ impl<'a> Walk<'a> {
             names: self.names,
             unbounded: self.unbounded,
             block: self.block,
+            by_owner: self.by_owner,
             uncounted: self.uncounted,
             implied,
             reaches,

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use super::Walk;
 use super::create::Host;
-use super::define::{ANYWHERE, EVERYTHING, object_names, on_table};
+use super::define::{ANYWHERE, object_names, on_table};
 use super::names::{option, string};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, ObjectType};
-use crate::sql::{Class, Kind};
+use crate::sql::{Class, EVERYTHING, Kind};
 
 /// The kind that a rule names for one of the grammar's; `None` for relations, parts of them, and what no rule can name.
 pub(super) fn kind_of(object: ObjectType) -> Option<Kind> {
