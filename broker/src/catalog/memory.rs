@@ -25,28 +25,10 @@ const PLACE_ALONE: &str = "SELECT pg_catalog.concat('-/', d.oid) FROM pg_catalog
 /// The scopes of today's policies on the database of this name.
 pub type Scopes = Arc<dyn Fn(&str) -> Vec<Arc<Scope>> + Send + Sync>;
 
-/// What is known of each database, by its name: what the last look gave.
-#[derive(Debug, Clone, Default)]
-pub struct Latest(Arc<Mutex<HashMap<String, Arc<Bound>>>>);
-
-impl Latest {
-    /// Of this database; nothing before the first look at it.
-    pub fn of(&self, database: &str) -> Arc<Bound> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(database).cloned().unwrap_or_default()
-    }
-
-    fn set(&self, database: &str, bound: Arc<Bound>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(database.to_owned(), bound);
-    }
-}
-
 /// The memory of every database.
 pub struct Memory {
     store: Arc<dyn Store>,
     scopes: Scopes,
-    latest: Latest,
     /// By database and role: the schema and the scopes that were looked at last, and what is known since.
     looked: Mutex<HashMap<(String, Option<Arc<str>>), Looked>>,
 }
@@ -65,11 +47,10 @@ impl fmt::Debug for Memory {
 
 impl Memory {
     /// The memory that `store` keeps.
-    pub fn new(store: Arc<dyn Store>, scopes: Scopes, latest: Latest) -> Self {
+    pub fn new(store: Arc<dyn Store>, scopes: Scopes) -> Self {
         Self {
             store,
             scopes,
-            latest,
             looked: Mutex::default(),
         }
     }
@@ -108,7 +89,6 @@ impl Memory {
                 bound
             }
         };
-        self.latest.set(&target.name, bound.clone());
         snapshot.bind(bound);
         Ok(())
     }

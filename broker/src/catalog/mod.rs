@@ -17,7 +17,7 @@ use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
-pub use memory::{Latest, Memory};
+pub use memory::Memory;
 
 /// What has to be done before anybody sees a newer schema of a database.
 pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;

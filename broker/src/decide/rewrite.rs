@@ -577,9 +577,7 @@ impl<'a> Masked<'a> {
         for name in columns {
             let known = relation.columns.iter().zip(&relation.facts);
             for (name, fact) in known.filter(|(known, _)| known == name) {
-                if !self.is_fresh(relation, name) {
-                    list.push(column(name, fact)?);
-                }
+                list.push(column(name, fact)?);
             }
         }
         let only = if only { "ONLY " } else { "" };

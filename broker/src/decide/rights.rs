@@ -12,7 +12,6 @@ use std::fmt;
 use probe::Probe;
 
 use super::rewrite::Masked;
-use super::sights;
 use crate::base::pattern::Pattern;
 use crate::mask;
 use crate::policy::{Rule, Scope, cover};
@@ -157,7 +156,7 @@ pub fn compile(scope: &Scope, snapshot: &Snapshot, around: &Surroundings) -> BTr
         .iter()
         .filter(|(schema, _)| !is_system(schema))
         .flat_map(|(_, relations)| relations.values());
-    for relation in relations.filter(|relation| !sights::is_out(relation, scope, snapshot)) {
+    for relation in relations {
         match relation.kind {
             RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign => {
                 rights.table(scope, relation, &probe, masked.as_ref());

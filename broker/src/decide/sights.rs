@@ -100,21 +100,6 @@ pub(super) fn by_other_names(statement: &Statement, scope: &Scope, snapshot: &Sn
     Ok(())
 }
 
-/// Whether a relation, or one of its columns, goes by another name than the one that the policy hides it under: nothing
-/// of it is granted then.
-pub(super) fn is_out(relation: &Relation, scope: &Scope, snapshot: &Snapshot) -> bool {
-    moved_of(snapshot, &relation.schema, &relation.name).any(|moved| {
-        let was = &moved.was;
-        let same = |rule: &MaskRule| rule.schema == was.schema && rule.table == was.table && rule.column == was.column;
-        let now =
-            |rule: &MaskRule| rule.schema == moved.schema && rule.table == moved.table && rule.column == moved.column;
-        let masked = was.scope.is_empty() && scope.masks.iter().any(same) && !scope.masks.iter().any(now);
-        let hidden =
-            *was.scope == *scope.digest && !covers(Class::Select, (&was.schema, &was.table), &was.column, scope);
-        masked || hidden || is_never(moved, scope)
-    })
-}
-
 fn moved_of<'a>(snapshot: &'a Snapshot, schema: &'a str, name: &'a str) -> impl Iterator<Item = &'a Moved> {
     let is = move |moved: &&Moved| moved.schema == schema && moved.table == name;
     snapshot.moved.iter().filter(is)

@@ -136,8 +136,7 @@ pub async fn look(
         cause,
         sqlstate: None,
     };
-    let mut snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
-    snapshot.bind(place.bound.clone());
+    let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     Ok((snapshot, document))
 }

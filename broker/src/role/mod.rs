@@ -48,7 +48,6 @@ pub struct Roles(Arc<HashMap<String, Arc<Database>>>);
 struct Database {
     target: Arc<Target>,
     controls: Controls,
-    sights: Latest,
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
@@ -124,7 +123,6 @@ impl Roles {
                 let database = Database {
                     target: target.clone(),
                     controls: controls.clone(),
-                    sights: sights.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
                     memory: memory.clone(),
@@ -443,12 +441,10 @@ impl Database {
             .get(name)
             .map(|group| group.idle.clone())
             .unwrap_or_default();
-        let bound = self.sights.of(&self.target.name);
         let on = views::Place {
             database: &self.target.name,
             names: &self.names,
             key: self.key.as_ref(),
-            bound: &bound,
         };
         let (mut snapshot, document) = group::look(&transaction, on, name, about).await?;
         self.memory.bind(&self.controls, &self.target, &mut snapshot).await?;

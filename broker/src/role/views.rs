@@ -5,7 +5,6 @@
 //! drops and makes views around a judged statement.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{GenericClient, Transaction};
@@ -17,7 +16,6 @@ use super::names::Names;
 use crate::decide::rewrite::View;
 use crate::mask::SCHEMA;
 use crate::mask::keyed::{Pads, TABLE};
-use crate::sql::bound::Bound;
 use crate::sql::quote::{identifier, literal, qualified};
 
 /// Whether the table of the key is there, is the broker's own, and no view reads it.
@@ -35,8 +33,6 @@ pub struct Place<'a> {
     pub names: &'a Names,
     /// The key of masks.
     pub key: Option<&'a Pads>,
-    /// What policies saw first in the database.
-    pub bound: &'a Arc<Bound>,
 }
 
 /// What became of the views of a scope.
@@ -55,12 +51,7 @@ pub async fn build(
     (views, keyed): (&[View], bool),
     owners: &[&str],
 ) -> Result<Built, RoleFault> {
-    let Place {
-        database,
-        names,
-        key,
-        bound: _,
-    } = place;
+    let Place { database, names, key } = place;
     let failed = |error: tokio_postgres::Error| RoleFault::of(database, "the views of masked tables", &error);
     let mut built = Built::default();
     let schema = Schema::look(transaction).await.map_err(failed)?;

@@ -25,7 +25,7 @@ use self::audit::Book;
 use crate::base::clock::Clock;
 use crate::base::fault::Fault;
 use crate::base::secret::random_bytes;
-use crate::catalog::{Catalogs, Latest, Memory};
+use crate::catalog::{Catalogs, Memory};
 use crate::cli::ledger::FOLDER;
 use crate::cli::out::Out;
 use crate::config::{Config, Durability, UpstreamTls};
