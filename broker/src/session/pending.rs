@@ -128,6 +128,19 @@ impl<C> Session<C> {
         false
     }
 
+    /// The same of a portal, which a transaction keeps beyond a Sync, and beyond an error that a savepoint takes back.
+    pub(super) fn portal_is_unsettled(&self, name: &str) -> bool {
+        let mut ended = false;
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Sync | Expect::Query { .. } => ended = true,
+                Expect::Bind { portal: changed, .. } | Expect::ClosePortal(changed) if changed == name => return ended,
+                _ => {}
+            }
+        }
+        false
+    }
+
     pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {
         for expect in self.pending.iter().rev() {
             match expect {
