@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 /// The broker's own login at the database.
 pub const LOGIN: &str = "hoop_broker";
+/// The key of masks of a house with `enforcement: role`.
+pub const MASK_KEY: &str = "mask-key-of-the-tests-0123456789abcdef";
 /// Its password.
 pub const LOGIN_PASSWORD: &str = "broker-login-password";
 /// The audience of every issuer.
@@ -233,7 +235,10 @@ databases:
   - {{ id: "github:260064828", name: acme/orders, policy: directory, ceiling: team }}
   - {{ id: "gitlab:42", name: acme/orders, policy: directory, ceiling: team }}
 {extra}"#,
-            enforcement = plan.enforcement,
+            enforcement = match plan.enforcement {
+                "role" => "role\n    mask-key: \"env:SHOP_MASK_KEY\"",
+                other => other,
+            },
             state = house.path("state").display(),
             policies = house.path("policies").display(),
             issuers = plan.issuers.unwrap_or(issuers),
@@ -273,6 +278,7 @@ databases:
             .args(&line[1..])
             .args(arguments)
             .env("SHOP_PASSWORD", LOGIN_PASSWORD)
+            .env("SHOP_MASK_KEY", MASK_KEY)
             .env("HOOP_OPERATOR_TOKEN", "operator-token-of-the-tests")
             .env("NO_COLOR", "1");
         command

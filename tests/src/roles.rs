@@ -44,7 +44,7 @@ pub fn masked(enforcement: &'static str) -> Plan {
         plan.schema += &tables.replace("CREATE SCHEMA crm;", "");
         // A scope that runs no DDL: its login can become nobody.
         let (head, scope) = plan.policy.split_once("  masked:\n").unwrap_or_default();
-        let reader = scope.replace("write, ddl, lock", "write");
+        let reader = scope.replace("write, ddl, lock", "write, lock");
         let own = ", as: crm_owner }";
         let scope = scope.replace("\"crm.made*\"] }", &format!("\"crm.made*\"]{own}"));
         plan.policy = format!("{head}  masked:\n{scope}\n  reader:\n{reader}");

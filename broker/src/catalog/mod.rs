@@ -19,9 +19,6 @@ use crate::upstream::{Target, UpstreamFault};
 pub use load::{Part, plain, query, read_system, read_user};
 pub use memory::{Latest, Memory};
 
-/// How often a database with open sessions is looked at for schema changes made by others.
-pub const POLL: Duration = Duration::from_secs(5);
-
 /// What has to be done before anybody sees a newer schema of a database.
 pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -32,9 +29,9 @@ const SOON: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Catalogs {
     controls: Controls,
+    settle: Option<Settle>,
     /// Nothing where snapshots are only looked at.
     memory: Option<Arc<Memory>>,
-    settle: Option<Settle>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
     /// A session changed a schema: what others see of it is read again soon.
     news: Arc<Notify>,
@@ -65,8 +62,8 @@ impl Catalogs {
     pub fn new(controls: Controls) -> Self {
         Self {
             controls,
-            memory: None,
             settle: None,
+            memory: None,
             databases: Arc::default(),
             news: Arc::default(),
         }
@@ -130,11 +127,11 @@ impl Catalogs {
         });
     }
 
-    /// Looks at every database that has a session, once per [`POLL`], for ever.
-    pub async fn poll(&self) {
+    /// Looks at every database that has a session for schema changes made by others, after each time of `every`, for ever.
+    pub async fn poll(&self, every: Duration) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(every) => {}
                 () = self.news.notified() => tokio::time::sleep(SOON).await,
             }
             let all: Vec<Arc<Catalog>> = self

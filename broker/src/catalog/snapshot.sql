@@ -3,6 +3,7 @@ SELECT pg_catalog.json_build_object(
   'user', CURRENT_USER,
   'database', pg_catalog.current_database(),
   'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
+  'home', (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'search_path'),
   'relations', COALESCE((
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
@@ -75,5 +76,6 @@ SELECT pg_catalog.json_build_object(
           WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid
             AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')) o), '[]'::pg_catalog.json),
   'carriers', (SELECT document FROM carriers),
-  'overloads', (SELECT document FROM overloads)
+  'overloads', (SELECT document FROM overloads),
+  'hangs', (SELECT document FROM hangs)
 )::pg_catalog.text

@@ -231,7 +231,9 @@ impl<'a> Masked<'a> {
         }
         let mut replacements = Vec::new();
         for source in &statement.sources {
-            if let Some(masks) = self.of(&source.schema, &source.name) {
+            // Who may read some columns only may not lock the table; its view takes the table's own lock along.
+            let locks = source.form == Form::Lock && self.scope.enforcement == Enforcement::Shared;
+            if let Some(masks) = self.of(&source.schema, &source.name).filter(|_| !locks) {
                 replacements.push(self.stand_in(source, masks, statement)?);
             }
         }
@@ -489,7 +491,7 @@ impl<'a> Masked<'a> {
         masks: &BTreeMap<&'a str, &'a MaskRule>,
     ) -> Result<Stand, Unfitting<'a>> {
         let class = match source.form {
-            Form::From => Class::Select,
+            Form::From | Form::Lock => Class::Select,
             Form::Copy(_) => Class::CopyOut,
         };
         // COPY of a table leaves out what is computed, unless it is named.
@@ -500,7 +502,7 @@ impl<'a> Masked<'a> {
                 let written = known.filter(|(_, fact)| !fact.generated);
                 written.map(|(name, _)| name.as_str()).collect()
             }
-            Form::From => relation.columns.iter().map(String::as_str).collect(),
+            Form::From | Form::Lock => relation.columns.iter().map(String::as_str).collect(),
         };
         let columns: Vec<&str> = columns
             .into_iter()
@@ -521,7 +523,7 @@ impl<'a> Masked<'a> {
                         .join(", ")
                 };
                 Ok(match form {
-                    Form::From => Stand::Relation { schema, name },
+                    Form::From | Form::Lock => Stand::Relation { schema, name },
                     Form::Copy(_) => Stand::Query(format!(
                         "SELECT {} FROM {} AS {INNER}",
                         list(),
@@ -576,7 +578,9 @@ impl<'a> Masked<'a> {
         for name in columns {
             let known = relation.columns.iter().zip(&relation.facts);
             for (name, fact) in known.filter(|(known, _)| known == name) {
-                list.push(column(name, fact)?);
+                if !self.is_fresh(relation, name) {
+                    list.push(column(name, fact)?);
+                }
             }
         }
         let only = if only { "ONLY " } else { "" };

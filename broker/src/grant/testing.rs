@@ -70,6 +70,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         ceiling: Vec::new(),
         never: Vec::new(),
         masks: Vec::new(),
+        detect: std::collections::BTreeMap::new(),
         limits: Limits {
             ttl: Limit {
                 value: Duration::from_mins(15),

@@ -9,7 +9,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::column::{Category, ColumnType};
-use super::{SCHEMA, sql};
+use super::{SCHEMA, names, sql};
 
 /// The table of the keys in [`SCHEMA`].
 pub const TABLE: &str = "keys";
@@ -122,6 +122,15 @@ pub(super) fn email(column: &str, of: &ColumnType) -> Result<String, String> {
         &sql::text("@example.test"),
     );
     Ok(sql::unless_null(column, &address))
+}
+
+/// `fake-name: stable`. There are 4096 names: different values may share one.
+pub(super) fn name(column: &str, of: &ColumnType) -> Result<String, String> {
+    if of.category != Category::Text {
+        return Err("what fits is a text".to_owned());
+    }
+    let digest = hmac("name", &sql::as_text(column));
+    Ok(sql::unless_null(column, &names::pick(&number(&digest))))
 }
 
 /// `date-shift`: by the row's key, so that the dates of a row keep their distances; by the value where there is none.

@@ -42,6 +42,8 @@ pub enum Mask {
     StableEmail,
     /// A name out of a list, chosen by the row and never by the value.
     FakeName,
+    /// A name out of a list per value, the same for equal values. Needs a key.
+    StableName,
     /// The beginning of the range that the value lies in.
     Bucket(Bucket),
     /// Parts of a JSON value.
@@ -82,7 +84,7 @@ impl Mask {
             Self::Partial { .. } => "partial",
             Self::Digits => "digits",
             Self::Email | Self::StableEmail => "email",
-            Self::FakeName => "fake-name",
+            Self::FakeName | Self::StableName => "fake-name",
             Self::Bucket(_) => "bucket",
             Self::Json(_) => "json",
             Self::Hash => "hash",
@@ -92,7 +94,10 @@ impl Mask {
 
     /// Whether it is computed with a key, which may never stand in SQL text.
     pub fn needs_key(&self) -> bool {
-        matches!(self, Self::StableEmail | Self::Hash | Self::DateShift { .. })
+        matches!(
+            self,
+            Self::StableEmail | Self::StableName | Self::Hash | Self::DateShift { .. }
+        )
     }
 
     /// Whether the masked value tells nothing of the raw one, except whether it is NULL.
@@ -127,7 +132,7 @@ impl Mask {
             Self::FakeName if of.category == Category::Text => sql::unless_null(column, &names::choose(key)),
             Self::Bucket(bucket) => bucket.expression(column, of).ok_or_else(|| self.unfit(of))?,
             Self::Json(tree) if of.category == Category::Json => tree.expression(column, of),
-            Self::StableEmail | Self::Hash | Self::DateShift { .. } => {
+            Self::StableEmail | Self::StableName | Self::Hash | Self::DateShift { .. } => {
                 return Err(self.refuse(of, "it needs a key, and a key never stands in SQL text"));
             }
             Self::Partial { .. } | Self::Email | Self::FakeName | Self::Json(_) => return Err(self.unfit(of)),
@@ -140,6 +145,7 @@ impl Mask {
         let value = match self {
             Self::Hash => keyed::hash(column, of),
             Self::StableEmail => keyed::email(column, of),
+            Self::StableName => keyed::name(column, of),
             Self::DateShift { days } => keyed::shift(column, of, *days, key),
             _ => return self.expression(column, of, key),
         };
@@ -193,6 +199,7 @@ impl fmt::Display for Mask {
                 write!(f, "with: {:?} }} }}", with.to_string())
             }
             Self::StableEmail => f.write_str("{ email: stable }"),
+            Self::StableName => f.write_str("{ fake-name: stable }"),
             Self::Bucket(bucket) => write!(f, "{{ bucket: {bucket} }}"),
             Self::Json(tree) => write!(f, "{{ json: {{ {tree} }} }}"),
             Self::Hash => f.write_str("{ hash: hmac }"),

@@ -20,14 +20,18 @@ pub(super) fn choose(key: &[String]) -> String {
     }
     // The output functions of the key's types and one separator: no cast that somebody could have defined.
     let row = format!("pg_catalog.concat_ws('/'::pg_catalog.text, {})", key.join(", "));
-    let hash = format!("pg_catalog.hashtextextended({}, 0)", sql::plain(&row));
+    pick(&format!("pg_catalog.hashtextextended({}, 0)", sql::plain(&row)))
+}
+
+/// The name that twelve bits of a bigint choose.
+pub(super) fn pick(hash: &str) -> String {
     let name = |list: &str, hash: &str| {
         let at = sql::op(&sql::op(hash, "&", "63"), "+", "1");
         format!("pg_catalog.split_part({}, ' ', ({at})::integer)", sql::text(list))
     };
     sql::op(
-        &sql::op(&name(FIRST, &hash), "||", "' '"),
+        &sql::op(&name(FIRST, hash), "||", "' '"),
         "||",
-        &name(LAST, &sql::op(&hash, ">>", "6")),
+        &name(LAST, &sql::op(hash, ">>", "6")),
     )
 }

@@ -147,7 +147,12 @@ fn what_is_said_to_fit_fits_and_nothing_else_does() {
             .expression("c", &of("date"), &[])
             .is_err()
     );
-    for mask in [Mask::Hash, Mask::StableEmail, Mask::DateShift { days: 3 }] {
+    for mask in [
+        Mask::Hash,
+        Mask::StableEmail,
+        Mask::StableName,
+        Mask::DateShift { days: 3 },
+    ] {
         assert!(
             mask.needs_key() && mask.expression("c", &of("text"), &[]).is_err(),
             "{mask}"

@@ -13,7 +13,16 @@ use super::{Enforcement, Kept, MaskRule, Rule};
 /// Masks that are a word.
 pub const WORDS: &[&str] = &["nullify", "digits", "email", "fake-name"];
 /// Masks that are a mapping with one key.
-pub const KEYS: &[&str] = &["fixed", "partial", "bucket", "json", "hash", "date-shift", "email"];
+pub const KEYS: &[&str] = &[
+    "fixed",
+    "partial",
+    "bucket",
+    "json",
+    "hash",
+    "date-shift",
+    "email",
+    "fake-name",
+];
 /// The keys of `partial`.
 pub const PARTIAL_KEYS: &[&str] = &["keep-first", "keep-last", "with"];
 
@@ -204,6 +213,7 @@ fn mask(node: &Node, report: &mut Report) -> Option<Mask> {
         "json" => json(value, report).map(Mask::Json),
         "hash" => only(value, "hash", "hmac", report).map(|()| Mask::Hash),
         "email" => only(value, "email", "stable", report).map(|()| Mask::StableEmail),
+        "fake-name" => only(value, "fake-name", "stable", report).map(|()| Mask::StableName),
         "date-shift" => days(value, report).map(|days| Mask::DateShift { days }),
         // Reported above.
         _ => None,

@@ -76,7 +76,12 @@ fn every_form_of_a_mask_is_read_as_it_is_shown() {
         assert!(!rule.mask.needs_key());
     }
     // With a key they are read, and refused for want of a place to keep it.
-    for form in ["{ hash: hmac }", "{ email: stable }", "{ date-shift: 30d }"] {
+    for form in [
+        "{ hash: hmac }",
+        "{ email: stable }",
+        "{ fake-name: stable }",
+        "{ date-shift: 30d }",
+    ] {
         let found = under(
             &operator(),
             &one(MAIN, ORDERS, &format!("mask: {{ app.orders.x: {form} }}")),
@@ -110,16 +115,23 @@ fn a_mask_decides_and_is_part_of_the_digest() {
 }
 
 #[test]
-fn a_ceiling_masks_only_where_statements_are_rewritten() {
-    let always = |masks: &str| {
-        let text = example("broker.yaml").replace(
-            "        max: { ttl: 30m",
-            &format!("        always-mask: {masks}\n        max: {{ ttl: 30m"),
-        );
-        codes(&Operator::read(&text, "broker.yaml").unwrap_err())
+fn a_ceiling_masks_with_a_key_only_where_there_is_a_place_for_it() {
+    let always = |masks: &str, key: &str| {
+        let text = example("broker.yaml")
+            .replace(
+                "        max: { ttl: 30m",
+                &format!("        always-mask: {masks}\n        max: {{ ttl: 30m"),
+            )
+            .replace("    enforcement: role ", &format!("{key}    enforcement: role "));
+        Operator::read(&text, "broker.yaml")
+            .map_err(|found| codes(&found))
+            .err()
     };
     // orders-prod is enforced by PostgreSQL as well.
-    assert_eq!(always("{ app.customers.email: email }"), [(code::NOT_YET_ENFORCED, 56)]);
+    assert_eq!(always("{ app.customers.email: email }", ""), None);
+    let hash = "{ app.customers.email: { hash: hmac } }";
+    assert_eq!(always(hash, ""), Some(vec![(code::INVALID_VALUE, 56)]));
+    assert_eq!(always(hash, "    mask-key: \"file:/etc/hoop/mask-key\"\n"), None);
     let shared = |masks: &str| {
         let demanded = "{ app.customers.email: email, app.customers.phone: digits }";
         codes(&Operator::read(&example("broker.yaml").replace(demanded, masks), "broker.yaml").unwrap_err())

@@ -8,6 +8,7 @@ use super::presets;
 use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
+use crate::detect;
 use crate::mask::{Bucket, Unit};
 use crate::sql::{Class, Kind};
 
@@ -89,6 +90,10 @@ fn scope_key(key: &str) -> Value {
                 "additionalProperties": {"$ref": "#/$defs/mask"},
             }),
         ),
+        "detect" => described(
+            "What is looked for in the texts of results.",
+            list(&json!({"enum": detect::Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>()})),
+        ),
         _ => json!({"$ref": "#/$defs/limits"}),
     }
 }
@@ -117,6 +122,7 @@ fn mask_key(key: &str) -> Value {
         ),
         "hash" => described("A token per value.", json!({"const": "hmac"})),
         "email" => described("An address per value.", json!({"const": "stable"})),
+        "fake-name" => described("A name per value.", json!({"const": "stable"})),
         _ => described(
             "Another day, at most so far away.",
             json!({"type": "string", "pattern": "^[1-9][0-9]{0,3}d$"}),

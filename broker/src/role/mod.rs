@@ -382,9 +382,13 @@ impl Database {
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
         let client = self.controls.get(&self.target).await?;
-        lack::of_login(&**client, &[&self.names.groups, &self.names.keepers])
-            .await
-            .map_err(|error| RoleFault::of(&self.target.name, "looking at the broker's login", &error))
+        let failed = |error| RoleFault::of(&self.target.name, "looking at the broker's login", &error);
+        let own: [&str; 2] = [&self.names.groups, &self.names.keepers];
+        let mut lacks = lack::of_login(&**client, &own).await.map_err(failed)?;
+        if self.state().groups.values().any(|group| !group.scope.masks.is_empty()) {
+            lacks.extend(views::lack(&**client).await.map_err(failed)?);
+        }
+        Ok(lacks)
     }
 
     /// A new spare, known to the memory before the catalog knows it.

@@ -157,6 +157,11 @@ struct Schema {
     version: i32,
 }
 
+/// What the broker's login lacks to keep masks.
+pub async fn lack(client: &impl GenericClient) -> Result<Option<Lack>, tokio_postgres::Error> {
+    Ok(Schema::look(client).await?.lack())
+}
+
 impl Schema {
     async fn look(client: &impl GenericClient) -> Result<Self, tokio_postgres::Error> {
         let row = client

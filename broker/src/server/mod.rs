@@ -160,15 +160,14 @@ impl Broker {
         .await?;
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
-        let memory = Memory::new(store, policies::on_database(policies.clone()), latest);
         let settling = roles.clone();
-        let settle = move |target: Arc<Target>| {
-            let roles = settling.clone();
-            Box::pin(async move { roles.settle(&target).await }) as futures_util::future::BoxFuture<'static, ()>
-        };
+        let memory = Memory::new(store, policies::on_database(policies.clone()), latest);
         let catalogs = Catalogs::new(controls.clone())
             .with_memory(memory)
-            .settling(Arc::new(settle));
+            .settling(Arc::new(move |target| {
+                let roles = settling.clone();
+                Box::pin(async move { roles.settle(&target).await })
+            }));
         let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {
@@ -206,7 +205,8 @@ impl Broker {
             grants.clone(),
         );
         tasks.spawn(cut::run(cuts, controls));
-        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
+        let every = settings.schema_poll;
+        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll(every).await }));
         tasks.spawn(stopping(stop.clone(), follow));
         tasks.spawn(sweep::run(grants, clock, stop.clone()));
         tasks.spawn(http::serve(http, tls, http::router(&app), stop.clone()));

@@ -24,6 +24,9 @@ const QUOTES: &[u8] = b"DHPpqW";
 /// What stands in a message's place.
 const WITHHELD: &str = "withheld: the server's words could quote a value that this scope may not read";
 
+/// What stands in place of the name of a view that is not there, or not any more.
+const RENEWED: &str = "the masks of this table are being renewed after a change of the schema: try again";
+
 /// Classes of SQLSTATE whose messages name things and quote no values: connection, features, transaction state, cursors
 /// and statements by name, authorization, catalog and schema names, rollback, syntax and names, resources, limits,
 /// object states, intervention, system.
@@ -70,7 +73,10 @@ impl<C> Session<C> {
         let scope = &self.grant.scope;
         let is = |class: &&str| report.sqlstate.starts_with(*class);
         let (names, rows) = (NAMES_ONLY.iter().any(is), ROWS.iter().any(is));
+        // The name of a view of ours helps nobody.
+        let renewed = matches!(report.sqlstate, "42P01" | "42501") && report.message.contains(crate::mask::SCHEMA);
         match (scope.masks.is_empty(), blind) {
+            (false, _) if renewed => Answer::Less(PLACES, Some(RENEWED)),
             (false, _) if names => Answer::Less(PLACES, None),
             (false, _) => Answer::Less(QUOTES, Some(WITHHELD)),
             (true, true) if !names && !rows => Answer::Less(QUOTES, Some(WITHHELD)),

@@ -64,7 +64,7 @@ impl<C> Session<C> {
         for (keeper, view) in &found {
             by_keeper.entry(keeper).or_default().push(qualified(SCHEMA, view));
         }
-        let batch: Vec<String> = by_keeper
+        let mut batch: Vec<String> = by_keeper
             .into_iter()
             .flat_map(|(keeper, views)| {
                 [
@@ -76,6 +76,7 @@ impl<C> Session<C> {
         if batch.is_empty() {
             return Ok(Some(()));
         }
+        batch.push(self.own_role());
         Ok(self.own_run(&batch).await?.map(|_| ()))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::bound::{self, Bound, Moved};
-use super::{FunctionName, TEMPORARY};
+use super::{FunctionName, Kind, TEMPORARY};
 use crate::mask::ColumnType;
 
 /// What kind of relation it is (`pg_class.relkind`).
@@ -200,6 +200,47 @@ impl Carriers {
     }
 }
 
+/// Functions that something runs without a statement that names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hangs {
+    /// What runs them.
+    pub places: Vec<Place>,
+    /// Functions that a place refers to, through operators, casts, types and aggregates as well.
+    pub held: Vec<Called>,
+    /// Names that the bodies of such functions, and of SECURITY DEFINER functions, call; in lower case.
+    pub said: Vec<Called>,
+    /// Functions of extensions: schema, name, extension.
+    pub extensions: Vec<(String, String, String)>,
+}
+
+/// What runs a function: a trigger, a default, a check, an index, a view, a policy, an operator, a cast, a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// As PostgreSQL describes it.
+    pub words: String,
+    /// The kind that a rule names it by; `None` where no rule can.
+    pub kind: Option<Kind>,
+    /// The schema of what a rule names.
+    pub schema: Option<String>,
+    /// Its name: of a trigger, a default and a check the table's.
+    pub name: Option<String>,
+}
+
+/// A function that is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// Its schema; `None` for any that a search path reaches.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The function whose body calls it.
+    #[serde(default)]
+    pub within: Option<String>,
+    /// By their place in [`Hangs::places`].
+    pub places: Vec<usize>,
+}
+
 /// One foreign key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
@@ -223,6 +264,9 @@ pub struct Snapshot {
     /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
     /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
+    /// The search path that sessions begin with, as the login's own setting names it.
+    #[serde(default)]
+    pub home: Vec<String>,
     /// The name of the role that sessions are: what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
     /// The server's name of the database, which may stand in front of a schema's.
@@ -249,6 +293,9 @@ pub struct Snapshot {
     /// What goes by another name since, set with it.
     #[serde(skip)]
     pub moved: Arc<[Moved]>,
+    /// What would run another body of a function.
+    #[serde(default)]
+    pub hangs: Hangs,
 }
 
 impl Snapshot {

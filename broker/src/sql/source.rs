@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Columns;
 
-/// One mention of a relation in FROM, or as the table of COPY … TO.
+/// One mention of a relation in FROM, as the table of COPY … TO, or of LOCK … IN ACCESS SHARE MODE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The relation's schema.
@@ -38,6 +38,8 @@ pub enum Form {
     From,
     /// The table of COPY … TO, with the columns that are named.
     Copy(Vec<String>),
+    /// A table of LOCK, in the mode of those who read.
+    Lock,
 }
 
 /// `GROUP BY` over every column of a primary key: all other columns depend on it, as long as they come from the table

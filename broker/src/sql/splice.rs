@@ -113,9 +113,11 @@ fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Ve
     let Replacement { source, stand, grouped } = replacement;
     let at = token_at(tokens, source.at)?;
     let mut edits = vec![match (&source.form, stand) {
-        (Form::From, _) => from_edit(tokens, at, source, stand)?,
+        (Form::From, _) | (Form::Lock, Stand::Relation { .. }) => from_edit(tokens, at, source, stand)?,
         (Form::Copy(_), Stand::Query(query)) => copy_edit(tokens, at, query)?,
-        (Form::Copy(_), Stand::Relation { .. }) => return Err(strange("COPY of what stands for a table")),
+        (Form::Copy(_), Stand::Relation { .. }) | (Form::Lock, Stand::Query(_)) => {
+            return Err(strange("the name of a table"));
+        }
     }];
     for place in &source.qualified {
         let at = token_at(tokens, *place)?;
@@ -159,6 +161,9 @@ fn from_edit(tokens: &Tokens, at: usize, source: &Source, stand: &Stand) -> Resu
         Stand::Query(query) => format!("({query})"),
         Stand::Relation { schema, name } => qualified(schema, name),
     };
+    if source.form == Form::Lock {
+        return Ok((range(tokens, first, last)?, text));
+    }
     if !source.aliased {
         text = format!("{text} AS {}", identifier(&source.shown));
     }
@@ -286,10 +291,11 @@ fn expect(tree: &mut Value, replacement: &Replacement, query: &Value, done: &mut
         }
         Value::Object(object) => {
             if let Some(Value::Object(range)) = object.get("RangeVar")
-                && source.form == Form::From
+                && matches!(source.form, Form::From | Form::Lock)
                 && location(range) == Some(source.at)
             {
                 let alias = match range.get("alias") {
+                    _ if source.form == Form::Lock => Value::Null,
                     None | Some(Value::Null) => json!({"aliasname": source.shown, "colnames": []}),
                     Some(alias) => alias.clone(),
                 };

@@ -384,6 +384,8 @@ pub async fn totals_add_up(store: Arc<dyn Store>) {
         sessions: 1,
         statements: [("select".to_owned(), 2)].into(),
         rows: 10,
+        masked: [("app.people.email".to_owned(), 5)].into(),
+        detected: [("card".to_owned(), 2)].into(),
         denied: 15,
         denials: vec![denial; 15],
     };

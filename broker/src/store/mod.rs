@@ -271,6 +271,12 @@ pub struct TotalsRow {
     pub statements: BTreeMap<String, u64>,
     /// Rows returned or affected.
     pub rows: u64,
+    /// Masked values, by column.
+    #[serde(default)]
+    pub masked: BTreeMap<String, u64>,
+    /// What was found in texts and replaced, by kind.
+    #[serde(default)]
+    pub detected: BTreeMap<String, u64>,
     /// Statements denied.
     pub denied: u64,
     /// The first denials.
@@ -285,6 +291,11 @@ impl TotalsRow {
         self.denied += more.denied;
         for (class, count) in &more.statements {
             *self.statements.entry(class.clone()).or_default() += count;
+        }
+        for (sums, more) in [(&mut self.masked, &more.masked), (&mut self.detected, &more.detected)] {
+            for (name, count) in more {
+                *sums.entry(name.clone()).or_default() += count;
+            }
         }
         let room = KEPT_DENIALS.saturating_sub(self.denials.len());
         self.denials.extend(more.denials.iter().take(room).cloned());

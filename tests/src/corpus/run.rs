@@ -107,9 +107,8 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
         let setup = plot.ground.fill(setup);
         plot.site.superuser(&setup).await?;
         plot.twin.superuser(&setup).await?;
-        plot.seen().await;
-        // The roles follow the schema, so the print is taken after them.
-        plot.site.accept().await?;
+        // The roles follow the schema, so the prints are taken after them.
+        plot.seen().await?;
         plot.twin.accept().await?;
     }
     let done = match (&case.proto, case.expect) {
@@ -121,7 +120,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
     if case.setup.is_some() {
         plot.site.renew().await?;
         plot.twin.renew().await?;
-        plot.seen().await;
+        plot.seen().await?;
     }
     Ok(done)
 }
@@ -216,9 +215,11 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
 /// An attack, in every way: none may have an effect. Where columns are masked, one that has to be answered is.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
-    // What calls a function that the policy does not name is not about masks.
-    let masks = plot.ground.layer.judges() && judge.masks();
-    let answered = case.expect == Expect::Mask && masks && judge.refuses(&sql) != Some("function-not-allowed");
+    // What calls a function that the policy does not name is not about masks; roles alone rewrite nothing.
+    let answered = case.expect == Expect::Mask
+        && plot.ground.layer.judges()
+        && judge.masks()
+        && judge.refuses(&sql) != Some("function-not-allowed");
     let mut refused = true;
     let mut ways = 0;
     for mode in modes {
@@ -229,7 +230,10 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !masks && !plot.refused(&received) => {
+            None if case.expect == Expect::Mask
+                && !(plot.ground.layer.judges() && judge.masks())
+                && !plot.refused(&received) =>
+            {
                 Some("it was not refused".to_owned())
             }
             None if answered && is_plain(*mode) && !received.answered() => Some("it was not answered".to_owned()),

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 
 use super::{Aim, Report, Rng, Score};
+use crate::House;
 use crate::raw::{Raw, bind, endpoint, execute, parse, query, sync};
-use crate::{House, Plan};
 
 /// Stands in every masked text of the fixture, and nowhere in a query.
 const SECRETS: &[&str] = &["canary", "s3cr3t"];
@@ -22,30 +22,34 @@ const RELATIONS: &[(&str, &[&str])] = &[
 ];
 
 /// A house with the tables of the fixture, one scope that masks and one that does not.
-pub async fn house() -> Result<House> {
-    let mut plan = Plan::default();
-    plan.schema += include_str!("../../fixtures/masks.sql");
-    let masked = include_str!("../../fixtures/masks.yaml");
-    let scope = masked.split_once("  masked:").context("the scope")?.1;
-    let (mut bare, masks) = scope.split_once("    mask:").context("its masks")?;
-    bare = bare.trim_end();
+pub async fn house(enforcement: &'static str) -> Result<House> {
+    let mut plan = crate::roles::masked(enforcement);
+    let scope = plan.policy.split_once("  masked:").context("the scope")?.1;
+    let (bare, masks) = scope.split_once("    mask:").context("its masks")?;
     let limits = masks.split_once("    limits:").context("its limits")?.1;
-    plan.policy = format!("{masked}\n  bare:{bare}\n    limits:{limits}");
-    plan.extra = include_str!("../../fixtures/ceilings.yaml")
-        .replace("\"app.*\", \"public.*\"", "\"app.*\", \"public.*\", \"crm.*\"");
+    let limits = limits.lines().next().unwrap_or_default();
+    plan.policy += &format!("\n  bare:{}\n    limits:{limits}\n", bare.trim_end());
     House::plan(plan).await
+}
+
+/// [`masks_under`] both kinds of enforcement.
+pub async fn masks(seed: u64, count: u64) -> Result<Report> {
+    let mut scores = Vec::new();
+    for enforcement in ["shared", "role"] {
+        scores.push(masks_under(enforcement, seed, count).await?);
+    }
+    Ok(Report { scores })
 }
 
 /// `count` queries under the scope that masks; then as many as it takes, and no more than a few hundred, under the one
 /// that does not, where a secret has to be found.
-pub async fn masks(seed: u64, count: u64) -> Result<Report> {
-    let house = house().await?;
-    let mut score = Score::new(
-        "R17",
-        "random queries over masked tables",
-        Aim::of(2_000),
-        Aim::of(20_000),
-    );
+async fn masks_under(enforcement: &'static str, seed: u64, count: u64) -> Result<Score> {
+    let house = house(enforcement).await?;
+    let name = match enforcement {
+        "role" => "random queries over masked tables, enforced by PostgreSQL too",
+        _ => "random queries over masked tables",
+    };
+    let mut score = Score::new("R17", name, Aim::of(2_000), Aim::of(20_000));
     let mut answered = 0;
     for (scope, most) in [("masked", count), ("bare", 400)] {
         let grant = house.grant(scope).await?;
@@ -82,7 +86,7 @@ pub async fn masks(seed: u64, count: u64) -> Result<Report> {
             "only {answered} of {count} queries had an answer: they prove little"
         ));
     }
-    Ok(Report { scores: vec![score] })
+    Ok(score)
 }
 
 /// Everything the job receives, and whether there were rows.

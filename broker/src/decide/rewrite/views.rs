@@ -119,3 +119,92 @@ fn name(relation: &Relation, query: &str) -> String {
         out
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::decide::rewrite::raw_columns;
+    use crate::grant::testing;
+    use crate::mask::{ColumnType, Mask};
+    use crate::policy::{Enforcement, RelationPattern, Rule};
+    use crate::sql::sample;
+    use crate::sql::snapshot::ColumnFact;
+
+    fn schema(columns: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        sample::add_table(&mut snapshot, "app", "people", columns);
+        let people = snapshot.relations.get_mut("app").unwrap().get_mut("people").unwrap();
+        people.facts = (1..).zip(columns).map(|(number, _)| fact(number)).collect();
+        snapshot
+    }
+
+    fn fact(number: i16) -> ColumnFact {
+        ColumnFact {
+            number,
+            of: ColumnType::new("text", Vec::new()),
+            generated: false,
+        }
+    }
+
+    fn scope(mask: Mask) -> Arc<Scope> {
+        let mut scope = Scope::clone(&testing::scope("read"));
+        let rule = Rule {
+            origin: scope.origin.clone(),
+            classes: [Class::Select].into(),
+            tables: vec![RelationPattern {
+                origin: scope.origin.clone(),
+                pattern: crate::base::pattern::Pattern::new("app.*", '.').unwrap(),
+            }],
+            columns: None,
+            functions: Vec::new(),
+            owner: None,
+            objects: std::collections::BTreeSet::new(),
+            settings: std::collections::BTreeMap::new(),
+        };
+        scope.enforcement = Enforcement::Role;
+        scope.masks.push(MaskRule {
+            origin: scope.origin.clone(),
+            schema: "app".to_owned(),
+            table: "people".to_owned(),
+            column: "email".to_owned(),
+            mask,
+            by_operator: false,
+        });
+        scope.can = vec![rule.clone()];
+        scope.ceiling = vec![rule];
+        Arc::new(scope)
+    }
+
+    #[test]
+    fn a_name_says_all_that_a_view_means() {
+        let snapshot = schema(&["id", "email"]);
+        let view = views(&scope(Mask::Nullify), &snapshot);
+        let [only] = view.as_slice() else { panic!("{view:?}") };
+        assert_eq!(
+            only.query,
+            "SELECT hoop.\"id\" AS \"id\", (NULL)::pg_catalog.text AS \"email\" FROM \"app\".\"people\" AS hoop"
+        );
+        assert!(only.name.len() == 42 && only.name.starts_with("m_"), "{}", only.name);
+        assert_eq!(raw_columns(&scope(Mask::Nullify), &snapshot).len(), 1);
+        let mut others = vec![only.name.clone()];
+        let mut add = |scope: &Scope, snapshot: &Snapshot| {
+            let view = views(scope, snapshot);
+            assert_eq!(view.len(), 1);
+            assert!(!others.contains(&view[0].name), "{view:?}");
+            others.push(view[0].name.clone());
+        };
+        add(&scope(Mask::Digits), &snapshot);
+        add(&scope(Mask::Hash), &snapshot);
+        add(&scope(Mask::Nullify), &schema(&["id", "email", "more"]));
+        // The names changed hands: what was masked is not any more.
+        let mut swapped = schema(&["email", "id"]);
+        add(&scope(Mask::Nullify), &swapped);
+        let people = swapped.relations.get_mut("app").unwrap().get_mut("people").unwrap();
+        people.oid += 1;
+        add(&scope(Mask::Nullify), &swapped);
+        // A mask that names nothing leaves nothing to read.
+        assert_eq!(views(&scope(Mask::Nullify), &schema(&["id", "mail"])), []);
+    }
+}

@@ -254,3 +254,59 @@ fn a_read_only_scope_holds_no_right_to_write() {
         ]
     );
 }
+
+#[test]
+fn masked_columns_are_selected_through_a_view_and_nowhere_else() {
+    let mask = |table: &str, column: &str| crate::policy::MaskRule {
+        origin: origin(),
+        schema: "app".to_owned(),
+        table: table.to_owned(),
+        column: column.to_owned(),
+        mask: crate::mask::Mask::Nullify,
+        by_operator: false,
+    };
+    let all = || {
+        vec![rule(
+            &[Class::Select, Class::Insert, Class::Update],
+            &["app.customers", "app.orders"],
+            None,
+        )]
+    };
+    let of = |masks: Vec<crate::policy::MaskRule>| {
+        let scope = Scope {
+            masks,
+            ..scope(all(), all(), &[])
+        };
+        let around = Surroundings {
+            views: vec!["m_1".to_owned()],
+            ..around()
+        };
+        grants(&compile(&scope, &schema(), &around), "r")
+    };
+    let granted = of(vec![mask("customers", "email")]);
+    for (statement, there) in [
+        (
+            "GRANT INSERT, UPDATE, SELECT (\"country\", \"id\") ON TABLE \"app\".\"customers\" TO \"r\"",
+            true,
+        ),
+        (
+            "GRANT INSERT, SELECT, UPDATE ON TABLE \"app\".\"orders\" TO \"r\"",
+            true,
+        ),
+        ("GRANT SELECT ON TABLE \"hoop_masks\".\"m_1\" TO \"r\"", true),
+        ("GRANT USAGE ON SCHEMA \"hoop_masks\" TO \"r\"", true),
+    ] {
+        assert_eq!(
+            granted.iter().any(|grant| grant == statement),
+            there,
+            "{statement}: {granted:#?}"
+        );
+    }
+    // Nobody knows what a mask on a column that is not there means: nothing of the table can be read.
+    let granted = of(vec![mask("customers", "mail")]);
+    let customers = granted.iter().find(|grant| grant.contains("\"customers\""));
+    assert_eq!(
+        customers.map(String::as_str),
+        Some("GRANT INSERT, UPDATE ON TABLE \"app\".\"customers\" TO \"r\"")
+    );
+}

@@ -6,6 +6,9 @@ use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DiscardMode, Node, ReindexObjectType, TransactionStmtKind, VariableSetKind};
 use crate::sql::{Barrier, Block, Class, Effect, Names, Uncounted};
 
+/// The lock that reading takes (`AccessShareLock`).
+const ACCESS_SHARE: i32 = 1;
+
 /// PostgreSQL's `CURSOR_OPT_HOLD`.
 const HOLD: i32 = 0x20;
 
@@ -260,7 +263,7 @@ impl Walk<'_> {
     pub(super) fn lock(&mut self, lock: &nodes::LockStmt) {
         let nodes::LockStmt {
             relations,
-            mode: _,
+            mode,
             nowait: _,
         } = lock;
         self.class = Class::Lock;
@@ -268,7 +271,10 @@ impl Walk<'_> {
         for node in relations {
             match &node.node {
                 Some(NodeEnum::RangeVar(range)) => {
-                    self.touch_target(Class::Lock, Some(range), false);
+                    let relation = self.touch_target(Class::Lock, Some(range), false);
+                    if let Some(relation) = relation.filter(|_| *mode == ACCESS_SHARE) {
+                        self.locks(range, relation);
+                    }
                 }
                 _ => self.opaque("LOCK of an unknown kind"),
             }

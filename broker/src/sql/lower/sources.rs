@@ -59,6 +59,23 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// LOCK … IN ACCESS SHARE MODE of a table: no column is read.
+    pub(super) fn locks(&mut self, range: &nodes::RangeVar, relation: &Relation) {
+        self.sources.push(Source {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+            at: place(range.location),
+            shown: relation.name.clone(),
+            aliased: false,
+            only: !range.inh,
+            form: Form::Lock,
+            columns: Columns::none(),
+            bound: None,
+            qualified: Vec::new(),
+            grouping: None,
+        });
+    }
+
     /// A column is read.
     pub(super) fn read_base(&mut self, base: Base<'a>) {
         let Base { relation, name, source } = base;

@@ -156,3 +156,32 @@ fn what_cannot_be_edited_is_refused() {
         assert!(rewritten(text).is_err(), "{text}: {:?}", rewritten(text));
     }
 }
+
+#[test]
+fn another_relation_stands_where_a_query_would() {
+    let stand = Stand::Relation {
+        schema: "hoop_masks".to_owned(),
+        name: "m_1".to_owned(),
+    };
+    for (text, expected) in [
+        (
+            "LOCK TABLE customers, orders IN ACCESS SHARE MODE",
+            "LOCK TABLE \"hoop_masks\".\"m_1\", orders IN ACCESS SHARE MODE",
+        ),
+        (
+            "LOCK ONLY (public.customers) IN ACCESS SHARE MODE",
+            "LOCK \"hoop_masks\".\"m_1\" IN ACCESS SHARE MODE",
+        ),
+    ] {
+        assert_eq!(rewritten_to(text, &stand).as_deref(), Ok(expected), "{text}");
+    }
+    for (text, expected) in PLACES {
+        let expected = expected.replace("(SELECT 1)", "\"hoop_masks\".\"m_1\"");
+        let found = rewritten_to(text, &stand);
+        if text.starts_with("COPY") && !text.starts_with("COPY (") {
+            assert!(found.is_err(), "{text}: {found:?}");
+        } else {
+            assert_eq!(found, Ok(expected), "{text}");
+        }
+    }
+}
