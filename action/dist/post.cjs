@@ -33,9 +33,9 @@ var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__ge
   mod
 ));
 
-// node_modules/tunnel/lib/tunnel.js
+// ../../../../work/main/action/node_modules/tunnel/lib/tunnel.js
 var require_tunnel = __commonJS({
-  "node_modules/tunnel/lib/tunnel.js"(exports2) {
+  "../../../../work/main/action/node_modules/tunnel/lib/tunnel.js"(exports2) {
     "use strict";
     var net = require("net");
     var tls = require("tls");
@@ -263,14 +263,14 @@ var require_tunnel = __commonJS({
   }
 });
 
-// node_modules/tunnel/index.js
+// ../../../../work/main/action/node_modules/tunnel/index.js
 var require_tunnel2 = __commonJS({
-  "node_modules/tunnel/index.js"(exports2, module2) {
+  "../../../../work/main/action/node_modules/tunnel/index.js"(exports2, module2) {
     module2.exports = require_tunnel();
   }
 });
 
-// node_modules/@actions/core/lib/core.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/core.js
 var core_exports = {};
 __export(core_exports, {
   ExitCode: () => ExitCode,
@@ -303,10 +303,10 @@ __export(core_exports, {
   warning: () => warning
 });
 
-// node_modules/@actions/core/lib/command.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/command.js
 var os = __toESM(require("os"), 1);
 
-// node_modules/@actions/core/lib/utils.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/utils.js
 function toCommandValue(input) {
   if (input === null || input === void 0) {
     return "";
@@ -329,7 +329,7 @@ function toCommandProperties(annotationProperties) {
   };
 }
 
-// node_modules/@actions/core/lib/command.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/command.js
 function issueCommand(command, properties, message) {
   const cmd = new Command(command, properties, message);
   process.stdout.write(cmd.toString() + os.EOL);
@@ -377,7 +377,7 @@ function escapeProperty(s) {
   return toCommandValue(s).replace(/%/g, "%25").replace(/\r/g, "%0D").replace(/\n/g, "%0A").replace(/:/g, "%3A").replace(/,/g, "%2C");
 }
 
-// node_modules/@actions/core/lib/file-command.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/file-command.js
 var crypto = __toESM(require("crypto"), 1);
 var fs = __toESM(require("fs"), 1);
 var os2 = __toESM(require("os"), 1);
@@ -405,15 +405,15 @@ function prepareKeyValueMessage(key, value) {
   return `${key}<<${delimiter3}${os2.EOL}${convertedValue}${os2.EOL}${delimiter3}`;
 }
 
-// node_modules/@actions/core/lib/core.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/core.js
 var os5 = __toESM(require("os"), 1);
 var path5 = __toESM(require("path"), 1);
 
-// node_modules/@actions/http-client/lib/index.js
+// ../../../../work/main/action/node_modules/@actions/http-client/lib/index.js
 var http = __toESM(require("http"), 1);
 var https = __toESM(require("https"), 1);
 
-// node_modules/@actions/http-client/lib/proxy.js
+// ../../../../work/main/action/node_modules/@actions/http-client/lib/proxy.js
 function getProxyUrl(reqUrl) {
   const usingSsl = reqUrl.protocol === "https:";
   if (checkBypass(reqUrl)) {
@@ -486,7 +486,7 @@ var DecodedURL = class extends URL {
   }
 };
 
-// node_modules/@actions/http-client/lib/index.js
+// ../../../../work/main/action/node_modules/@actions/http-client/lib/index.js
 var tunnel = __toESM(require_tunnel2(), 1);
 
 // src/lib/no-undici.ts
@@ -496,7 +496,7 @@ var ProxyAgent = class {
   }
 };
 
-// node_modules/@actions/http-client/lib/index.js
+// ../../../../work/main/action/node_modules/@actions/http-client/lib/index.js
 var __awaiter = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -1125,7 +1125,7 @@ var HttpClient = class {
 };
 var lowercaseKeys = (obj) => Object.keys(obj).reduce((c, k) => (c[k.toLowerCase()] = obj[k], c), {});
 
-// node_modules/@actions/http-client/lib/auth.js
+// ../../../../work/main/action/node_modules/@actions/http-client/lib/auth.js
 var __awaiter2 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -1176,7 +1176,7 @@ var BearerCredentialHandler = class {
   }
 };
 
-// node_modules/@actions/core/lib/oidc-utils.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/oidc-utils.js
 var __awaiter3 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -1263,7 +1263,7 @@ var OidcClient = class _OidcClient {
   }
 };
 
-// node_modules/@actions/core/lib/summary.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/summary.js
 var import_os = require("os");
 var import_fs = require("fs");
 var __awaiter4 = function(thisArg, _arguments, P, generator) {
@@ -1549,7 +1549,7 @@ var _summary = new Summary();
 var markdownSummary = _summary;
 var summary = _summary;
 
-// node_modules/@actions/core/lib/path-utils.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/path-utils.js
 var path = __toESM(require("path"), 1);
 function toPosixPath(pth) {
   return pth.replace(/[\\]/g, "/");
@@ -1561,7 +1561,7 @@ function toPlatformPath(pth) {
   return pth.replace(/[/\\]/g, path.sep);
 }
 
-// node_modules/@actions/core/lib/platform.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/platform.js
 var platform_exports = {};
 __export(platform_exports, {
   arch: () => arch,
@@ -1573,19 +1573,19 @@ __export(platform_exports, {
 });
 var import_os2 = __toESM(require("os"), 1);
 
-// node_modules/@actions/exec/lib/exec.js
+// ../../../../work/main/action/node_modules/@actions/exec/lib/exec.js
 var import_string_decoder = require("string_decoder");
 
-// node_modules/@actions/exec/lib/toolrunner.js
+// ../../../../work/main/action/node_modules/@actions/exec/lib/toolrunner.js
 var os3 = __toESM(require("os"), 1);
 var events = __toESM(require("events"), 1);
 var child = __toESM(require("child_process"), 1);
 var path4 = __toESM(require("path"), 1);
 
-// node_modules/@actions/io/lib/io.js
+// ../../../../work/main/action/node_modules/@actions/io/lib/io.js
 var path3 = __toESM(require("path"), 1);
 
-// node_modules/@actions/io/lib/io-util.js
+// ../../../../work/main/action/node_modules/@actions/io/lib/io-util.js
 var fs2 = __toESM(require("fs"), 1);
 var path2 = __toESM(require("path"), 1);
 var __awaiter5 = function(thisArg, _arguments, P, generator) {
@@ -1711,7 +1711,7 @@ function isUnixExecutable(stats) {
   return (stats.mode & 1) > 0 || (stats.mode & 8) > 0 && process.getgid !== void 0 && stats.gid === process.getgid() || (stats.mode & 64) > 0 && process.getuid !== void 0 && stats.uid === process.getuid();
 }
 
-// node_modules/@actions/io/lib/io.js
+// ../../../../work/main/action/node_modules/@actions/io/lib/io.js
 var __awaiter6 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -1804,7 +1804,7 @@ function findInPath(tool) {
   });
 }
 
-// node_modules/@actions/exec/lib/toolrunner.js
+// ../../../../work/main/action/node_modules/@actions/exec/lib/toolrunner.js
 var import_timers = require("timers");
 var __awaiter7 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
@@ -2250,7 +2250,7 @@ var ExecState = class _ExecState extends events.EventEmitter {
   }
 };
 
-// node_modules/@actions/exec/lib/exec.js
+// ../../../../work/main/action/node_modules/@actions/exec/lib/exec.js
 var __awaiter8 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -2323,7 +2323,7 @@ function getExecOutput(commandLine, args, options) {
   });
 }
 
-// node_modules/@actions/core/lib/platform.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/platform.js
 var __awaiter9 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -2402,7 +2402,7 @@ function getDetails() {
   });
 }
 
-// node_modules/@actions/core/lib/core.js
+// ../../../../work/main/action/node_modules/@actions/core/lib/core.js
 var __awaiter10 = function(thisArg, _arguments, P, generator) {
   function adopt(value) {
     return value instanceof P ? value : new P(function(resolve2) {
@@ -2637,15 +2637,22 @@ function readGranted(body) {
 function readTotals(body) {
   const totals2 = fields(fields(body, "the answer")["totals"], "`totals`");
   const statements = fields(totals2["statements"], "`statements`");
+  const masked = fields(totals2["masked"] ?? {}, "`masked`");
+  const detected = fields(totals2["detected"] ?? {}, "`detected`");
   const denials = totals2["denials"];
   if (!Array.isArray(denials)) throw new Malformed("`denials` is not a list");
   return {
     sessions: amount(totals2, "sessions"),
-    statements: Object.fromEntries(Object.keys(statements).map((name) => [name, amount(statements, name)])),
+    statements: amounts(statements),
     rows: amount(totals2, "rows"),
+    masked: amounts(masked),
+    detected: amounts(detected),
     denied: amount(totals2, "denied"),
     denials: denials.map((one) => readDenial(fields(one, "a denial")))
   };
+}
+function amounts(from) {
+  return Object.fromEntries(Object.keys(from).map((name) => [name, amount(from, name)]));
 }
 function readDenial(from) {
   const maybe = (name) => typeof from[name] === "string" ? from[name] : "";
@@ -3052,7 +3059,9 @@ function grantSummary(scope, holding, ending) {
   const parts = [
     `### Database access: \`${word(scope)}\` on \`${word(holding.database)}\``,
     table(["", ""], facts),
-    ...ending.totals ? statementPart(ending.totals) : [],
+    ...ending.totals ? countPart("Statements", ending.totals.statements) : [],
+    ...ending.totals ? countPart("Masked values", ending.totals.masked) : [],
+    ...ending.totals ? countPart("Found in texts", ending.totals.detected) : [],
     ...ending.totals ? denialPart(ending.totals) : []
   ];
   return `${parts.join("\n\n")}
@@ -3077,9 +3086,9 @@ function totalFacts(totals2) {
     ["Denied", totals2.denied === 0 ? "none" : `**${totals2.denied}**`]
   ];
 }
-function statementPart(totals2) {
-  const rows = Object.entries(totals2.statements).filter(([, number]) => number > 0).sort(([a], [b]) => a.localeCompare(b)).map(([name, number]) => [`\`${word(name)}\``, String(number)]);
-  return rows.length === 0 ? [] : [table(["Statements", "Count"], rows)];
+function countPart(what, counts) {
+  const rows = Object.entries(counts).filter(([, number]) => number > 0).sort(([a], [b]) => a.localeCompare(b)).map(([name, number]) => [`\`${word(name)}\``, String(number)]);
+  return rows.length === 0 ? [] : [table([what, "Count"], rows)];
 }
 function denialPart({ denied, denials }) {
   if (denied === 0) return [];
@@ -3144,9 +3153,15 @@ function tell(core, asking, holding, ending) {
     core.warning("Whether statements were denied is not known, so `fail-on-denied-statement` did not look.");
   }
 }
-function inShort({ sessions, statements, rows, denied }) {
-  const allowed = Object.values(statements).reduce((sum, number) => sum + number, 0);
-  return `${count(sessions, "session")}, ${count(allowed, "statement")}, ${count(rows, "row")}, ${denied} denied.`;
+function inShort({ sessions, statements, rows, masked, denied }) {
+  const sum = (counts) => Object.values(counts).reduce((all, number) => all + number, 0);
+  return [
+    count(sessions, "session"),
+    count(sum(statements), "statement"),
+    count(rows, "row"),
+    ...sum(masked) > 0 ? [count(sum(masked), "masked value")] : [],
+    `${denied} denied.`
+  ].join(", ");
 }
 function annotate(core, asking, { denied, denials }) {
   const level = asking.failOnDeniedStatement ? core.error : core.warning;

@@ -21,6 +21,20 @@ async function endWith(inputs: Record<string, string>, denials: unknown[], denie
   return one.post();
 }
 
+test('masked values are summarised by column, and what was found in texts by kind', async () => {
+  const { step } = await world({
+    revoke: [revoked({ masked: { 'app.people.phone': 1, 'app.people.email': 40, 'a.b.c': 0 }, detected: { card: 3 } })],
+  });
+  const one = step();
+  await one.main();
+  const post = await one.post();
+  expect(post.log).toContain('40 rows, 41 masked values, 0 denied.');
+  expect(post.summary).toContain('| Found in texts | Count |\n| --- | --- |\n| `card` | 3 |\n');
+  expect(post.summary).toContain(
+    '| Masked values | Count |\n| --- | --- |\n| `app.people.email` | 40 |\n| `app.people.phone` | 1 |\n',
+  );
+});
+
 test('a denial is summarised and annotated on its line; the job stays green', async () => {
   const post = await endWith({}, [DENIAL]);
   expect(post.status).toBe(0);

@@ -8,6 +8,7 @@
 pub mod base;
 // floor 1: facts
 pub mod claims;
+pub mod detect;
 pub mod ledger;
 pub mod mask;
 pub mod policy;

@@ -144,6 +144,10 @@ async def pools():
 
 
 async def main():
+    if sys.argv[1:] == ["pools"]:
+        await asyncio.wait_for(pools(), 60)
+        print(json.dumps(REPORT))
+        return
     conn, other = await connect(), await connect(server_settings={"application_name": "sender", "jit": "off"})
     for part in (queries, types, transactions, copies, cursors, cancels):
         print(part.__name__, flush=True)

@@ -13,7 +13,9 @@ const FLOORS: &[(&str, bool, &[&str])] = &[
     (
         "facts",
         true,
-        &["wire", "scram", "mask", "sql", "policy", "claims", "token", "ledger"],
+        &[
+            "wire", "scram", "mask", "detect", "sql", "policy", "claims", "token", "ledger",
+        ],
     ),
     ("judgement", false, &["decide"]),
     (

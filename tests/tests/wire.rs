@@ -247,6 +247,8 @@ async fn start_up_keys() -> Result<()> {
         ("options", "-c statement_timeout=5s"),
         ("options", ""),
         ("DateStyle", "ISO, DMY"),
+        ("search_path", "app"),
+        ("options", "-csearch_path=app,public"),
     ];
     for (key, value) in accepted {
         let mut peer = endpoint(&house, &grant, &[(key, value)])
@@ -286,6 +288,28 @@ async fn start_up_settings_are_defaults(house: &House, grant: &tests::Grant) -> 
         };
         let mut next = endpoint(house, grant, keys).await?;
         assert!(shown(&mut next).await?.ends_with(wanted.as_bytes()), "{wanted}");
+        next.send(&frame('X', b"")).await?;
+    }
+    // Names mean what they mean along that path, from the first statement on, and RESET goes back to it.
+    for path in ["app", "public", "app,public"] {
+        let mut next = endpoint(house, grant, &[("options", &format!("-csearch_path={path}"))]).await?;
+        for sql in [
+            "SELECT count(*) FROM orders",
+            "SET search_path = public; RESET search_path",
+            "SELECT count(*) FROM orders",
+        ] {
+            next.send(&query(sql)).await?;
+            let answers = next.until_ready(1).await?;
+            let answered = tags(&answers);
+            let wanted = match (path, sql.starts_with("SET")) {
+                (_, true) => "CCZ",
+                ("public", false) => "EZ",
+                _ => "TDCZ",
+            };
+            assert_eq!(answered, wanted, "{path}: {sql}");
+        }
+        next.send(&query("SELECT token FROM card_tokens")).await?;
+        assert_eq!(tags(&next.until_ready(1).await?), "EZ", "{path}");
         next.send(&frame('X', b"")).await?;
     }
     // What only the server can judge: it says no, and the client is told what and why.

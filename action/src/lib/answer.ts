@@ -40,6 +40,10 @@ export interface Totals {
   readonly sessions: number;
   readonly statements: Readonly<Record<string, number>>;
   readonly rows: number;
+  /** Masked values by column. */
+  readonly masked: Readonly<Record<string, number>>;
+  /** What was found in texts and replaced, by kind. */
+  readonly detected: Readonly<Record<string, number>>;
   readonly denied: number;
   readonly denials: readonly Denial[];
 }
@@ -115,15 +119,23 @@ export function readGranted(body: unknown): Granted {
 export function readTotals(body: unknown): Totals {
   const totals = fields(fields(body, 'the answer')['totals'], '`totals`');
   const statements = fields(totals['statements'], '`statements`');
+  const masked = fields(totals['masked'] ?? {}, '`masked`');
+  const detected = fields(totals['detected'] ?? {}, '`detected`');
   const denials = totals['denials'];
   if (!Array.isArray(denials)) throw new Malformed('`denials` is not a list');
   return {
     sessions: amount(totals, 'sessions'),
-    statements: Object.fromEntries(Object.keys(statements).map((name) => [name, amount(statements, name)])),
+    statements: amounts(statements),
     rows: amount(totals, 'rows'),
+    masked: amounts(masked),
+    detected: amounts(detected),
     denied: amount(totals, 'denied'),
     denials: denials.map((one) => readDenial(fields(one, 'a denial'))),
   };
+}
+
+function amounts(from: Fields): Record<string, number> {
+  return Object.fromEntries(Object.keys(from).map((name) => [name, amount(from, name)]));
 }
 
 function readDenial(from: Fields): Denial {

@@ -64,9 +64,16 @@ function tell(core: Core, asking: Asking, holding: Holding, ending: Ending): voi
   }
 }
 
-function inShort({ sessions, statements, rows, denied }: Totals): string {
-  const allowed = Object.values(statements).reduce((sum, number) => sum + number, 0);
-  return `${count(sessions, 'session')}, ${count(allowed, 'statement')}, ${count(rows, 'row')}, ${denied} denied.`;
+function inShort({ sessions, statements, rows, masked, denied }: Totals): string {
+  const sum = (counts: Readonly<Record<string, number>>): number =>
+    Object.values(counts).reduce((all, number) => all + number, 0);
+  return [
+    count(sessions, 'session'),
+    count(sum(statements), 'statement'),
+    count(rows, 'row'),
+    ...(sum(masked) > 0 ? [count(sum(masked), 'masked value')] : []),
+    `${denied} denied.`,
+  ].join(', ');
 }
 
 /** Each denial on its policy line: an error where it fails the job, else a warning. */

@@ -45,7 +45,9 @@ export function grantSummary(scope: string, holding: Holding, ending: Ending): s
   const parts = [
     `### Database access: \`${word(scope)}\` on \`${word(holding.database)}\``,
     table(['', ''], facts),
-    ...(ending.totals ? statementPart(ending.totals) : []),
+    ...(ending.totals ? countPart('Statements', ending.totals.statements) : []),
+    ...(ending.totals ? countPart('Masked values', ending.totals.masked) : []),
+    ...(ending.totals ? countPart('Found in texts', ending.totals.detected) : []),
     ...(ending.totals ? denialPart(ending.totals) : []),
   ];
   return `${parts.join('\n\n')}\n`;
@@ -73,12 +75,12 @@ function totalFacts(totals: Totals): [string, string][] {
   ];
 }
 
-function statementPart(totals: Totals): string[] {
-  const rows = Object.entries(totals.statements)
+function countPart(what: string, counts: Readonly<Record<string, number>>): string[] {
+  const rows = Object.entries(counts)
     .filter(([, number]) => number > 0)
     .sort(([a], [b]) => a.localeCompare(b))
     .map(([name, number]): [string, string] => [`\`${word(name)}\``, String(number)]);
-  return rows.length === 0 ? [] : [table(['Statements', 'Count'], rows)];
+  return rows.length === 0 ? [] : [table([what, 'Count'], rows)];
 }
 
 function denialPart({ denied, denials }: Totals): string[] {

@@ -166,6 +166,8 @@ export interface TotalsFields {
   sessions: number;
   statements: Record<string, number>;
   rows: number;
+  masked: Record<string, number>;
+  detected: Record<string, number>;
   denied: number;
   denials: unknown[];
 }
@@ -180,6 +182,8 @@ export function revoked(totals: Partial<TotalsFields> = {}): Reply {
         sessions: 2,
         statements: { select: 3, insert: 1, drop: 0 },
         rows: 40,
+        masked: {},
+        detected: {},
         denied: 0,
         denials: [],
         ...totals,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::mask::ColumnType;
-use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Overloads};
-use crate::sql::{Relation, RelationKind, Snapshot, TEMPORARY};
+use crate::sql::snapshot::{Attached, Carriers, ColumnFact, Hangs, Overloads};
+use crate::sql::{Relation, RelationKind, Snapshot, TEMPORARY, settings};
 
 /// Which schemas a query reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub fn query(part: Part) -> &'static str {
             "WHERE nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog', 'information_schema'])), ",
             include_str!("types.sql"),
             include_str!("overloads.sql"),
+            include_str!("hangs.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -38,6 +39,7 @@ pub fn query(part: Part) -> &'static str {
             "OR oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), ",
             include_str!("types.sql"),
             include_str!("overloads.sql"),
+            include_str!("hangs.sql"),
             include_str!("attached.sql"),
             include_str!("snapshot.sql")
         ),
@@ -52,6 +54,9 @@ struct Document {
     #[serde(default)]
     database: String,
     search_path: Vec<String>,
+    /// The setting that RESET goes back to. Documents of older versions lack it: then nothing is said of that path.
+    #[serde(default)]
+    home: Option<String>,
     relations: Vec<Row>,
     functions: Vec<(String, String)>,
     types: Vec<(String, String)>,
@@ -60,6 +65,8 @@ struct Document {
     carriers: Carriers,
     #[serde(default)]
     overloads: Overloads,
+    #[serde(default)]
+    hangs: Hangs,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +82,8 @@ struct Row {
     key: Vec<String>,
     #[serde(default)]
     facts: Option<Vec<Fact>>,
+    #[serde(default)]
+    derived: Option<Vec<(String, String)>>,
     #[serde(default)]
     attached: Option<Attached>,
 }
@@ -116,9 +125,11 @@ pub fn read_user(base: &Snapshot, text: &str) -> Result<Snapshot, String> {
     };
     merge(&mut snapshot, parse(text)?, text);
     if !base.user.is_empty() {
-        // Whom a session is does not change, whoever reads.
+        // Whom a session is and how sessions begin does not change, whoever reads.
         snapshot.user.clone_from(&base.user);
+        snapshot.home.clone_from(&base.home);
     }
+    snapshot.bind(base.bound.clone());
     Ok(snapshot)
 }
 
@@ -155,6 +166,8 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
     snapshot.user = document.user;
     snapshot.database = document.database;
     snapshot.search_path = document.search_path.into_iter().map(plain).collect();
+    let home = document.home.and_then(|home| settings::names(&home, ','));
+    snapshot.home = home.unwrap_or_default();
     for row in document.relations {
         let Some(kind) = kind(&row.kind) else { continue };
         let in_schema = plain(row.schema);
@@ -184,12 +197,16 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                         generated,
                     })
                     .collect(),
-                attached: row.attached.map(known).unwrap_or_default(),
+                attached: Attached {
+                    derived: row.derived.unwrap_or_default(),
+                    ..row.attached.map(known).unwrap_or_default()
+                },
             },
         );
     }
     snapshot.carriers = document.carriers;
     snapshot.overloads = document.overloads;
+    snapshot.hangs = document.hangs;
     for carrier in snapshot.carriers.all() {
         carrier.schema = plain(std::mem::take(&mut carrier.schema));
     }

@@ -2,6 +2,7 @@
 //! polled for changes made by others. A session that changes the schema itself reads its own (`catalog::query`).
 
 pub mod load;
+pub mod memory;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +17,7 @@ use crate::upstream::control::Controls;
 use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
-
-/// How often a database with open sessions is looked at for schema changes made by others.
-pub const POLL: Duration = Duration::from_secs(5);
+pub use memory::Memory;
 
 /// What has to be done before anybody sees a newer schema of a database.
 pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -31,6 +30,8 @@ const SOON: Duration = Duration::from_millis(250);
 pub struct Catalogs {
     controls: Controls,
     settle: Option<Settle>,
+    /// Nothing where snapshots are only looked at.
+    memory: Option<Arc<Memory>>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
     /// A session changed a schema: what others see of it is read again soon.
     news: Arc<Notify>,
@@ -62,6 +63,7 @@ impl Catalogs {
         Self {
             controls,
             settle: None,
+            memory: None,
             databases: Arc::default(),
             news: Arc::default(),
         }
@@ -71,6 +73,15 @@ impl Catalogs {
     pub fn settling(self, settle: Settle) -> Self {
         Self {
             settle: Some(settle),
+            ..self
+        }
+    }
+
+    /// Holds every snapshot against what policies saw first.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self {
+            memory: Some(memory),
             ..self
         }
     }
@@ -116,11 +127,11 @@ impl Catalogs {
         });
     }
 
-    /// Looks at every database that has a session, once per [`POLL`], for ever.
-    pub async fn poll(&self) {
+    /// Looks at every database that has a session for schema changes made by others, after each time of `every`, for ever.
+    pub async fn poll(&self, every: Duration) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(every) => {}
                 () = self.news.notified() => tokio::time::sleep(SOON).await,
             }
             let all: Vec<Arc<Catalog>> = self
@@ -172,7 +183,10 @@ impl Catalogs {
             Some(known) => known,
             None => Arc::new(read_system(&self.document(target, Part::System).await?).map_err(malformed)?),
         };
-        let read = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
+        let mut read = read_user(&base, &self.document(target, Part::User).await?).map_err(malformed)?;
+        if let Some(memory) = &self.memory {
+            memory.bind(&self.controls, target, &mut read).await?;
+        }
         if let Some(settle) = self.settle.as_ref().filter(|_| before != Some(read.version)) {
             settle(target.clone()).await;
         }

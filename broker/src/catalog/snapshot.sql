@@ -3,6 +3,7 @@ SELECT pg_catalog.json_build_object(
   'user', CURRENT_USER,
   'database', pg_catalog.current_database(),
   'search_path', pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
+  'home', (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'search_path'),
   'relations', COALESCE((
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
@@ -47,6 +48,17 @@ SELECT pg_catalog.json_build_object(
         JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) r.oid JOIN pg_catalog.pg_namespace bn ON bn.oid OPERATOR(pg_catalog.=) b.typnamespace
         LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) b.typelem AND b.typlen OPERATOR(pg_catalog.=) -1 LEFT JOIN pg_catalog.pg_namespace en ON en.oid OPERATOR(pg_catalog.=) e.typnamespace
         WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped) END,
+      'derived', CASE WHEN c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'f']::pg_catalog."char"[]) THEN (
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_array(g.attname, s.attname) ORDER BY g.attnum, s.attnum)
+        FROM pg_catalog.pg_attribute g
+        JOIN pg_catalog.pg_attrdef f ON f.adrelid OPERATOR(pg_catalog.=) g.attrelid AND f.adnum OPERATOR(pg_catalog.=) g.attnum
+        JOIN pg_catalog.pg_depend d ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+          AND d.refobjid OPERATOR(pg_catalog.=) g.attrelid AND (
+            (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) f.oid)
+            OR (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) g.attrelid
+              AND d.objsubid OPERATOR(pg_catalog.=) g.attnum))
+        JOIN pg_catalog.pg_attribute s ON s.attrelid OPERATOR(pg_catalog.=) d.refobjid AND s.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+        WHERE g.attrelid OPERATOR(pg_catalog.=) c.oid AND g.attgenerated OPERATOR(pg_catalog.<>) '' AND s.attnum OPERATOR(pg_catalog.<>) g.attnum) END,
       'attached', x.document
     ) ORDER BY c.oid)
     FROM pg_catalog.pg_class c JOIN n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -64,5 +76,6 @@ SELECT pg_catalog.json_build_object(
           WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid
             AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.deptype OPERATOR(pg_catalog.=) 'e')) o), '[]'::pg_catalog.json),
   'carriers', (SELECT document FROM carriers),
-  'overloads', (SELECT document FROM overloads)
+  'overloads', (SELECT document FROM overloads),
+  'hangs', (SELECT document FROM hangs)
 )::pg_catalog.text

@@ -436,6 +436,14 @@ fn summarise(answer: &Value, out: &mut Out) {
         number("/totals/rows"),
         number("/totals/denied"),
     ));
+    let masked = answer.pointer("/totals/masked").and_then(Value::as_object);
+    for (column, count) in masked.into_iter().flatten() {
+        out.note(&format!("{count} values of {column} were masked"));
+    }
+    let detected = answer.pointer("/totals/detected").and_then(Value::as_object);
+    for (kind, count) in detected.into_iter().flatten() {
+        out.note(&format!("{count} times {kind} was found in texts and replaced"));
+    }
     for denial in answer
         .pointer("/totals/denials")
         .and_then(Value::as_array)

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::friendly::SpanParser;
 use serde_yaml::Spanned;
 
 use super::low::{self, Low};
@@ -19,6 +22,8 @@ use crate::secrets::Reference;
 
 /// Shorter operator tokens can be guessed.
 const MIN_OPERATOR_TOKEN: usize = 22;
+/// A schema is looked at no more often, and no less often.
+const SCHEMA_POLL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5);
 /// The shortest key of masks, in bytes: 128 bits in hexadecimal.
 const SHORTEST_MASK_KEY: usize = 32;
 
@@ -58,6 +63,7 @@ pub fn check<I, R, C>(low: Low<I, R, C>, path: &str, now: Timestamp) -> Result<C
         .as_ref()
         .and_then(|token| check.operator_token(token));
     let rate = check.rate(low.rate_limit.as_ref());
+    let schema_poll = check.schema_poll(low.schema_poll.as_ref());
     if low.issuers.value.is_empty() {
         check.mistake(
             &low.issuers,
@@ -92,6 +98,7 @@ pub fn check<I, R, C>(low: Low<I, R, C>, path: &str, now: Timestamp) -> Result<C
                 operator_token,
                 durability: low.durability,
                 rate,
+                schema_poll,
                 issuers: low.issuers.value,
                 databases,
                 repositories: low.repositories,
@@ -326,6 +333,23 @@ impl Check<'_> {
             "write at least 1",
         );
         Rate::default()
+    }
+
+    /// The longest unless the file says less.
+    fn schema_poll(&mut self, low: Option<&Spanned<String>>) -> Duration {
+        let longest = *SCHEMA_POLL.end();
+        let Some(low) = low else { return longest };
+        let parsed = SpanParser::new().parse_unsigned_duration(&low.value).ok();
+        let fitting = parsed.filter(|every| SCHEMA_POLL.contains(every));
+        if fitting.is_none() {
+            self.mistake(
+                low,
+                "config-invalid",
+                format!("`{}` is not a time between 100ms and 5s", low.value),
+                "write it with its unit: 1s, 500ms",
+            );
+        }
+        fitting.unwrap_or(longest)
     }
 
     fn database(&mut self, low: &low::Database) -> Option<Database> {

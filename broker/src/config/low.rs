@@ -19,6 +19,7 @@ pub struct Low<I, R, C> {
     #[serde(default)]
     pub durability: Durability,
     pub rate_limit: Option<Spanned<RateLimit>>,
+    pub schema_poll: Option<Spanned<String>>,
     pub issuers: Spanned<BTreeMap<String, I>>,
     pub databases: Spanned<BTreeMap<String, Database>>,
     #[serde(default = "Vec::new")]

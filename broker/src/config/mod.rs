@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -46,6 +47,8 @@ pub struct Config<I, R, C> {
     pub durability: Durability,
     /// How often one address may ask the HTTP door.
     pub rate: Rate,
+    /// How long a change that others make to a schema may go unseen.
+    pub schema_poll: Duration,
     /// By the operator's name.
     pub issuers: BTreeMap<String, I>,
     /// By the operator's name.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::reason::{self, Gap};
 use super::rewrite::{self, Masked};
-use super::{Decision, Denial, Permit, limit};
+use super::{Decision, Denial, Permit, limit, sights};
 use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
 use crate::sql::splice::{Replacement, SpliceFault, splice};
 use crate::sql::{
-    Ask, Class, Columns, FunctionName, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
+    Ask, Class, Columns, FunctionName, Hang, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
     Touch, Unreadable, functions, settings,
 };
 
@@ -58,7 +58,8 @@ pub fn judge(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Decis
 
 fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Result<Permit, Box<Denial>> {
     let masked = (!scope.masks.is_empty()).then(|| Masked::new(scope, ground.snapshot));
-    let mut rules = allowed(statement, scope, masked.as_ref())?;
+    let mut rules = allowed(statement, scope, masked.as_ref(), ground.snapshot)?;
+    sights::by_other_names(statement, scope, ground.snapshot)?;
     let owner = owner(statement, scope)?;
     let (mut text, mut shown) = (None, Arc::default());
     if let Some(masked) = masked {
@@ -134,7 +135,7 @@ pub fn denied(code: &'static str, asked: &str, detail: &str, hint: &str, scope: 
 }
 
 /// Judges the value of a parameter. NULL finds no setting to read, and as a search path means the usual one.
-pub fn bound(ask: Ask, value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<Denial>> {
+pub fn bound(ask: Ask, value: Option<&[u8]>, scope: &Scope, snapshot: &Snapshot) -> Result<(), Box<Denial>> {
     let Some(value) = value else { return Ok(()) };
     let value = std::str::from_utf8(value);
     let (name, fits) = match ask {
@@ -142,7 +143,10 @@ pub fn bound(ask: Ask, value: Option<&[u8]>, scope: &Scope) -> Result<(), Box<De
             let fits = value.is_ok_and(|name| settings::readable(&name.to_ascii_lowercase()));
             ("a setting that a parameter names", fits)
         }
-        Ask::Path(_) => ("search_path", value.is_ok_and(|path| path_within(path, scope))),
+        Ask::Path(_) => (
+            "search_path",
+            value.is_ok_and(|path| path_within(path, scope, snapshot)),
+        ),
     };
     if fits {
         return Ok(());
@@ -163,7 +167,12 @@ pub fn brought(functions: &[FunctionName], scope: &Scope) -> Result<(), Box<Deni
 }
 
 /// The rules that allow the statement, or why it is refused. The refusal is boxed: it is much larger than the answer.
-fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) -> Result<Vec<Origin>, Box<Denial>> {
+fn allowed(
+    statement: &Statement,
+    scope: &Scope,
+    masked: Option<&Masked<'_>>,
+    snapshot: &Snapshot,
+) -> Result<Vec<Origin>, Box<Denial>> {
     if !statement.opaque.is_empty() {
         return Err(reason::opaque(statement, scope));
     }
@@ -173,7 +182,7 @@ fn allowed(statement: &Statement, scope: &Scope, masked: Option<&Masked<'_>>) ->
     let mut rules = Vec::new();
     within(statement, scope, masked, &mut rules)?;
     for setting in &statement.settings {
-        settable(setting, statement.class, scope, &mut rules)?;
+        settable(setting, statement.class, scope, snapshot, &mut rules)?;
     }
     classed(statement, scope, &mut rules)?;
     limit::unbounded(statement, scope)
@@ -212,7 +221,17 @@ fn within(
     for function in &statement.functions {
         callable(function, scope, rules)?;
     }
+    for hang in &statement.hangs {
+        attachable(hang, scope, rules).map_err(|denial| reason::hangs(hang, denial, scope))?;
+    }
     Ok(())
+}
+
+/// Another body where something runs it: whoever may call the function and make that anew could have it so anyway.
+fn attachable(hang: &Hang, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Option<Box<Denial>>> {
+    let place = hang.place.as_ref().ok_or(None)?;
+    callable(&hang.function, scope, rules)?;
+    Ok(covered(place, scope, rules)?)
 }
 
 fn cite(rules: &mut Vec<Origin>, rule: &Rule) {
@@ -279,7 +298,6 @@ fn behind(implied: &Implied, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(
                 _ => Ok(()),
             }
         }
-        Reached::Call(_) if named(&scope.can) && named(&scope.ceiling) => Ok(()),
         Reached::Call(function) => callable(function, scope, rules),
     }
 }
@@ -324,11 +342,16 @@ fn cover<'r>(touch: &Touch, rules: &'r [Rule]) -> Result<Vec<&'r Rule>, Gap> {
 
 /// Whether a scope and its ceiling let a column be read.
 pub(super) fn covers_column(class: Class, relation: &Relation, column: &str, scope: &Scope) -> bool {
+    covers(class, (&relation.schema, &relation.name), column, scope)
+}
+
+/// The same of the relation of this schema and name.
+pub(super) fn covers(class: Class, (schema, name): (&str, &str), column: &str, scope: &Scope) -> bool {
     let touch = Touch {
         class,
         kind: Kind::Relation,
-        schema: relation.schema.clone(),
-        name: relation.name.clone(),
+        schema: schema.to_owned(),
+        name: name.to_owned(),
         columns: Columns::Named(vec![column.to_owned()]),
     };
     cover(&touch, &scope.can).is_ok() && cover(&touch, &scope.ceiling).is_ok()
@@ -338,12 +361,14 @@ pub(super) fn covers_column(class: Class, relation: &Relation, column: &str, sco
 /// the ceiling. What only wraps or prepares DDL runs as nobody else. What is temporary is the session's own, whatever `as`
 /// its rule says: it is made by whom its rows are for, and nobody else's right to read comes with it.
 fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<Denial>> {
-    let runs = words::needs_owner(statement.class) || matches!(statement.class, Class::Select | Class::Explain);
+    let runs = statement.by_owner
+        || words::needs_owner(statement.class)
+        || matches!(statement.class, Class::Select | Class::Explain);
     let mut common: Option<Vec<Arc<str>>> = None;
     let touches = statement
         .touches
         .iter()
-        .filter(|touch| runs && words::needs_owner(touch.class));
+        .filter(|touch| runs && (words::needs_owner(touch.class) || statement.by_owner));
     for touch in touches {
         let (wanted, granted) = if touch.schema == TEMPORARY {
             (Vec::new(), Vec::new())
@@ -367,9 +392,10 @@ fn owner(statement: &Statement, scope: &Scope) -> Result<Option<Arc<str>>, Box<D
     Ok(common.and_then(|owners| owners.into_iter().next()))
 }
 
-/// What the statement makes or changes as its owner.
+/// What the statement makes, changes or empties as its owner.
 fn defines(statement: &Statement) -> Arc<[(String, String)]> {
-    let touches = statement.touches.iter().filter(|touch| words::needs_owner(touch.class));
+    let owned = |touch: &&Touch| statement.by_owner || words::needs_owner(touch.class);
+    let touches = statement.touches.iter().filter(owned);
     touches
         .map(|touch| (touch.schema.clone(), touch.name.clone()))
         .collect()
@@ -417,7 +443,13 @@ fn is_safe(function: &FunctionName) -> bool {
 }
 
 /// A setting: changed within its bounds or to a value that a preset needs, or readable.
-fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Origin>) -> Result<(), Box<Denial>> {
+fn settable(
+    setting: &Setting,
+    class: Class,
+    scope: &Scope,
+    snapshot: &Snapshot,
+    rules: &mut Vec<Origin>,
+) -> Result<(), Box<Denial>> {
     let Setting { name, value } = setting;
     let changes = value.is_some() || class == Class::Set;
     if !changes {
@@ -437,7 +469,7 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
     if name == "search_path" {
         return match value {
             None => Ok(()),
-            Some(value) if path_within(value, scope) => Ok(()),
+            Some(value) if path_within(value, scope, snapshot) => Ok(()),
             Some(_) => Err(reason::setting(setting, true, scope)),
         };
     }
@@ -464,18 +496,27 @@ fn settable(setting: &Setting, class: Class, scope: &Scope, rules: &mut Vec<Orig
 }
 
 /// A search path of schemas that rules of the scope name. Names are resolved against the new one from then on; a schema
-/// from outside could still give other meanings to names inside of functions.
-fn path_within(value: &str, scope: &Scope) -> bool {
-    let named = |schema: &str| {
+/// from outside could still give other meanings to names inside of functions. The path that sessions begin with cannot,
+/// as long as it is kept whole and in order: tools put their schema beside it, and go back to it.
+fn path_within(value: &str, scope: &Scope, snapshot: &Snapshot) -> bool {
+    let everybodys = |schema: &String| matches!(schema.as_str(), "" | "$user" | "pg_catalog");
+    let named = |schema: &String| {
         let own = scope.can.iter().filter(|rule| rule.origin.preset.is_none());
         own.flat_map(|rule| &rule.tables)
             .any(|table| table.covers_schema(schema))
     };
-    settings::names(value, ',').is_some_and(|schemas| {
-        schemas
-            .iter()
-            .all(|schema| matches!(schema.as_str(), "" | "$user" | "pg_catalog") || named(schema))
-    })
+    let Some(mut schemas) = settings::names(value, ',') else {
+        return false;
+    };
+    schemas.retain(|schema| !everybodys(schema));
+    let home: Vec<&String> = snapshot.home.iter().filter(|schema| !everybodys(schema)).collect();
+    let kept = |at: usize| schemas.iter().skip(at).take(home.len()).eq(home.iter().copied());
+    let at = (0..schemas.len()).find(|at| !home.is_empty() && kept(*at));
+    let (before, after) = match at {
+        Some(at) => (at, at + home.len()),
+        None => (schemas.len(), schemas.len()),
+    };
+    schemas.iter().take(before).chain(schemas.iter().skip(after)).all(named)
 }
 
 /// The statement's own class, where its touches do not speak for it.
@@ -524,6 +565,8 @@ fn classed(statement: &Statement, scope: &Scope, rules: &mut Vec<Origin>) -> Res
     }
 }
 
+#[cfg(test)]
+mod hanging;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod limit;
 pub mod reason;
 pub mod rewrite;
 pub mod rights;
+pub mod sights;
 
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ pub struct Permit {
     pub(in crate::decide) rules: Arc<[Origin]>,
     /// The owner it runs as, where it is DDL of a rule with `as:`.
     pub(in crate::decide) owner: Option<Arc<str>>,
-    /// The relations it makes or changes as that owner, by schema and name.
+    /// The relations it makes, changes or empties as that owner, by schema and name.
     pub(in crate::decide) defines: Arc<[(String, String)]>,
     /// The temporary relations that it reads as that owner.
     pub(in crate::decide) lent: Arc<[String]>,
@@ -118,7 +119,7 @@ impl Permit {
         self.owner.as_ref()
     }
 
-    /// The relations it makes or changes as its owner, by schema and name.
+    /// The relations it makes, changes or empties as its owner, by schema and name.
     pub fn defines(&self) -> &Arc<[(String, String)]> {
         &self.defines
     }

@@ -3,7 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
-use crate::sql::{Class, Columns, FunctionName, Implied, Kind, Setting, Statement, Touch, Unreadable};
+use crate::sql::{Class, Columns, FunctionName, Hang, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,6 +247,34 @@ pub(super) fn function(function: &FunctionName, scope: &Scope, by_ceiling: bool)
     deny(code, origin.clone(), scope, &asked, detail, &hint)
 }
 
+/// Something that the scope may not make runs a function which would get another body.
+pub(super) fn hangs(hang: &Hang, missing: Option<Box<Denial>>, scope: &Scope) -> Box<Denial> {
+    let name = name(&hang.function.schema, &hang.function.name);
+    let runs = format!(
+        "{} runs {name}, and would run what this statement makes of it",
+        hang.on.escape_debug()
+    );
+    let asked = format!("function {name}, which others run");
+    match missing {
+        Some(missing) => deny(
+            "function-attached",
+            missing.origin,
+            scope,
+            &asked,
+            format!("{runs}: {}", missing.detail),
+            &format!("take another name for the function, or {}", missing.hint),
+        ),
+        None => deny(
+            "function-attached",
+            scope.origin.clone(),
+            scope,
+            &asked,
+            runs,
+            "take another name for the function: no rule can allow this",
+        ),
+    }
+}
+
 /// Why nothing lets a function be called.
 fn not_safe(function: &FunctionName, name: &str) -> String {
     let reach = match function.schema.as_str() {
@@ -271,7 +299,7 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
         (true, true) => ("SET", format!("{name} may be changed, but not to this value")),
     };
     let hint = match (setting.name.as_str(), limit) {
-        ("search_path", _) => "name only schemas of the scope's tables, or write the schema with the name".to_owned(),
+        ("search_path", _) => "name only schemas of the scope's tables beside the path that the session began with, or write the schema with the name".to_owned(),
         ("role" | "session_authorization", _) => {
             "leave it out: a session stays the role it began as; as: in a rule names the owner that DDL runs as"
                 .to_owned()

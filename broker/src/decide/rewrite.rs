@@ -10,12 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Denial;
 use super::judge::covers_column;
 use super::reason::{self, relation, verb};
-use crate::mask::{self, Mask};
+use super::sights::{self, Fresh, Strayed};
+use crate::mask::Mask;
 use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
-use crate::sql::splice::{Replacement, SpliceFault, Stand};
-use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
+use crate::sql::splice::{Replacement, SpliceFault};
+use crate::sql::{
+    Class, Columns, FunctionName, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch,
+};
 
 pub use views::{View, views};
 
@@ -31,6 +34,30 @@ const STATISTICS: &[&str] = &[
     "pg_stats_ext_exprs",
 ];
 
+/// Functions that read relations whose names, or run queries whose texts, are values, and those that read the server's
+/// files: raw values are in what they give, whoever names them.
+const AROUND: &[&str] = &[
+    "cursor_to_xml",
+    "database_to_xml",
+    "database_to_xml_and_xmlschema",
+    "lo_import",
+    "pg_logical_slot_get_binary_changes",
+    "pg_logical_slot_get_changes",
+    "pg_logical_slot_peek_binary_changes",
+    "pg_logical_slot_peek_changes",
+    "pg_read_binary_file",
+    "pg_read_file",
+    "pg_read_file_old",
+    "query_to_xml",
+    "query_to_xml_and_xmlschema",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+    "ts_rewrite",
+    "ts_stat",
+];
+
 /// The masks of a scope on the relations of a schema.
 #[derive(Debug)]
 pub(super) struct Masked<'a> {
@@ -42,10 +69,11 @@ pub(super) struct Masked<'a> {
     broken: BTreeMap<(&'a str, &'a str), &'a MaskRule>,
     /// Masks that name a relation that does not exist.
     lost: Vec<&'a MaskRule>,
+    /// What had a mask under another name.
+    strayed: Strayed<'a>,
+    /// Columns that came after the masks of their relation, or are computed from a masked one.
+    fresh: Fresh<'a>,
 }
-
-/// Which mask does not fit its column, if it is one, and why.
-type Unfitting<'a> = (Option<&'a MaskRule>, String);
 
 /// A masked column that a statement reads in FROM.
 pub(super) struct Shown<'a> {
@@ -56,6 +84,9 @@ pub(super) struct Shown<'a> {
     /// Where the relation stands in the text, in bytes.
     pub at: usize,
 }
+
+/// Which mask does not fit its column, if it is one, and why.
+type Unfitting<'a> = (Option<&'a MaskRule>, String);
 
 /// What is allowed with masks: nothing to replace, or what.
 pub(super) type Replaced = (Vec<Replacement>, BTreeSet<String>);
@@ -68,6 +99,8 @@ impl<'a> Masked<'a> {
             columns: BTreeMap::new(),
             broken: BTreeMap::new(),
             lost: Vec::new(),
+            strayed: Strayed::new(),
+            fresh: Fresh::new(),
         };
         let mut found = Vec::new();
         for rule in &scope.masks {
@@ -92,7 +125,27 @@ impl<'a> Masked<'a> {
                 }
             }
         }
+        masked.by_sight();
         masked
+    }
+
+    /// What only the memory of earlier schemas tells.
+    fn by_sight(&mut self) {
+        let columns = &self.columns;
+        let has = |schema, table, column| {
+            let masks = columns.get(&(schema, table));
+            masks.is_some_and(|masks: &BTreeMap<&str, &MaskRule>| masks.contains_key(column))
+        };
+        self.strayed = sights::strayed(self.scope, self.snapshot, has);
+        for (place, masks) in &self.columns {
+            let Some(relation) = self.snapshot.relation(place.0, place.1) else {
+                continue;
+            };
+            let fresh = sights::fresh(relation, &masks.keys().copied().collect(), self.scope, self.snapshot);
+            if !fresh.is_empty() {
+                self.fresh.insert(*place, fresh);
+            }
+        }
     }
 
     /// The masks of a relation.
@@ -111,7 +164,7 @@ impl<'a> Masked<'a> {
 
     /// A touch as the columns it stands for: what takes the place of a relation has exactly its columns.
     pub(super) fn columns_of(&self, touch: &Touch, statement: &Statement) -> Option<Touch> {
-        let reads = matches!(touch.class, Class::Select | Class::CopyOut) && touch.columns == Columns::Whole;
+        let reads = matches!(touch.class, Class::Select | Class::CopyOut) && self.is_all(touch);
         let same = |other: &Touch| other.schema == touch.schema && other.name == touch.name;
         let directly = statement
             .direct
@@ -120,18 +173,41 @@ impl<'a> Masked<'a> {
         self.of(&touch.schema, &touch.name).filter(|_| reads && !directly)?;
         let relation = self.snapshot.relation(&touch.schema, &touch.name)?;
         let mut columns = Columns::none();
-        columns.add(&relation.columns.iter().map(String::as_str).collect::<Vec<_>>());
+        let shown = relation.columns.iter().map(String::as_str);
+        columns.add(
+            &shown
+                .filter(|column| !self.is_fresh(relation, column))
+                .collect::<Vec<_>>(),
+        );
         Some(Touch {
             columns,
             ..touch.clone()
         })
     }
 
+    /// The relation as a whole, or every column of it: `*` is read as all of them.
+    fn is_all(&self, touch: &Touch) -> bool {
+        let relation = || self.snapshot.relation(&touch.schema, &touch.name);
+        match &touch.columns {
+            Columns::Whole => true,
+            Columns::Named(named) => {
+                relation().is_some_and(|all| all.columns.iter().all(|column| named.contains(column)))
+            }
+        }
+    }
+
     /// What stands for what, or why the statement is refused. The rest of the statement has been judged.
     pub(super) fn judge(&self, statement: &Statement) -> Result<Replaced, Box<Denial>> {
         for touch in &statement.touches {
             self.around(touch)?;
+            if matches!(touch.class, Class::Select | Class::CopyOut) {
+                self.came_later(self.columns_of(touch, statement).as_ref().unwrap_or(touch))?;
+            }
         }
+        for read in &statement.direct {
+            self.came_later(read)?;
+        }
+        self.past_the_rules(statement)?;
         self.behind_views(statement)?;
         for (schema, name) in &statement.renames {
             if let Some(rule) = self.of(schema, name).and_then(|masks| masks.values().next()) {
@@ -231,6 +307,9 @@ impl<'a> Masked<'a> {
             let hint = "define it under a scope that masks nothing";
             return Err(self.deny(&first.origin, &asked, detail, hint));
         }
+        if let Some(strayed) = self.strayed.get(&(touch.schema.as_str(), touch.name.as_str())) {
+            return Err(sights::stray(touch, *strayed, self.scope));
+        }
         if let Some(rule) = self.broken.get(&(touch.schema.as_str(), touch.name.as_str())) {
             let detail = format!(
                 "the policy masks {}.{}.{}, and there is no such column: nobody knows which one is meant",
@@ -247,6 +326,50 @@ impl<'a> Masked<'a> {
             return Err(self.deny(&rule.origin, &asked, detail, hint));
         }
         Ok(())
+    }
+
+    /// What reads relations of which no rule knows.
+    fn past_the_rules(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+        let around =
+            |function: &&FunctionName| function.schema == "pg_catalog" && AROUND.contains(&function.name.as_str());
+        let function = statement.functions.iter().find(around);
+        let (Some(function), Some(first)) = (function, self.scope.masks.first()) else {
+            return Ok(());
+        };
+        let asked = format!("function pg_catalog.{}", function.name);
+        let detail = "it reads what no rule sees, raw values of masked columns among it".to_owned();
+        Err(self.deny(&first.origin, &asked, detail, "read the table in FROM"))
+    }
+
+    /// What came to a masked relation after its masks is read by nobody until the policy names it; so is what is computed
+    /// from a masked column.
+    fn came_later(&self, touch: &Touch) -> Result<(), Box<Denial>> {
+        let Some((column, from)) = sights::reads_fresh(touch, &self.fresh) else {
+            return Ok(());
+        };
+        let rule = self.read(&touch.schema, &touch.name, &Columns::Whole);
+        let origin = rule.map_or(&self.scope.origin, |rule| &rule.origin);
+        let asked = format!("{} {} ({column})", verb(touch.class), relation(touch));
+        let (detail, hint) = match from {
+            None => (
+                format!(
+                    "{} is masked, and its column {column} came later: it is hidden until the policy says what it is",
+                    relation(touch)
+                ),
+                "name the column, under `columns` of a rule or under `mask`",
+            ),
+            Some(from) => (
+                format!("{column} is computed from {from}, which is masked"),
+                "name the column under `mask` as well",
+            ),
+        };
+        Err(self.deny(origin, &asked, detail, hint))
+    }
+
+    fn is_fresh(&self, relation: &Relation, column: &str) -> bool {
+        self.fresh
+            .get(&place(relation))
+            .is_some_and(|fresh| fresh.contains_key(column))
     }
 
     /// A mask that may be meant for what is touched, though it names a table that does not exist: a rule covers this one
@@ -270,20 +393,6 @@ impl<'a> Masked<'a> {
         meant.filter(|_| !system && !named())
     }
 
-    /// Those of `columns` that may be read where nothing stands for the relation: none of one whose masks nobody knows.
-    pub(super) fn plain<'c>(&self, relation: &Relation, columns: Vec<&'c str>) -> Vec<&'c str> {
-        if self.broken.contains_key(&place(relation)) || self.meant_for(relation).is_some() {
-            return Vec::new();
-        }
-        let Some(masks) = self.columns.get(&place(relation)) else {
-            return columns;
-        };
-        columns
-            .into_iter()
-            .filter(|column| !masks.contains_key(column))
-            .collect()
-    }
-
     /// A view reads what it reads raw.
     pub(super) fn behind_views(&self, statement: &Statement) -> Result<(), Box<Denial>> {
         for implied in &statement.implied {
@@ -292,7 +401,12 @@ impl<'a> Masked<'a> {
             };
             let Some(rule) = self.read(&touch.schema, &touch.name, &touch.columns).or_else(|| {
                 let key = (touch.schema.as_str(), touch.name.as_str());
-                self.broken.get(&key).copied()
+                let gone = self.broken.get(&key).copied();
+                let gone = gone.or_else(|| self.strayed.get(&key).map(|(rule, _)| *rule));
+                gone.or_else(|| {
+                    sights::reads_fresh(touch, &self.fresh)?;
+                    self.read(&touch.schema, &touch.name, &Columns::Whole)
+                })
             }) else {
                 continue;
             };
@@ -345,6 +459,7 @@ impl<'a> Masked<'a> {
         if let Some(grouping) = &mut source.grouping {
             grouping.at = grouping.at.saturating_sub(start);
             let read = |column: &String| match &source.columns {
+                _ if self.is_fresh(relation, column) => false,
                 Columns::Whole => true,
                 Columns::Named(named) => named.contains(column),
             };
@@ -352,53 +467,6 @@ impl<'a> Masked<'a> {
             grouped = others.map(|(_, seen)| seen.clone()).collect();
         }
         Ok(Replacement { source, stand, grouped })
-    }
-
-    /// What stands for the relation: the view that the database keeps for it, or the view's query.
-    fn stand(
-        &self,
-        source: &Source,
-        relation: &Relation,
-        masks: &BTreeMap<&'a str, &'a MaskRule>,
-    ) -> Result<Stand, Unfitting<'a>> {
-        let class = match source.form {
-            Form::From | Form::Lock => Class::Select,
-            Form::Copy(_) => Class::CopyOut,
-        };
-        // COPY of a table leaves out what is computed, unless it is named.
-        let columns: Vec<&str> = match &source.form {
-            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
-            Form::Copy(_) => {
-                let known = relation.columns.iter().zip(&relation.facts);
-                let written = known.filter(|(_, fact)| !fact.generated);
-                written.map(|(name, _)| name.as_str()).collect()
-            }
-            Form::From | Form::Lock => relation.columns.iter().map(String::as_str).collect(),
-        };
-        match (self.scope.enforcement, &source.form) {
-            (Enforcement::Shared, _) => self
-                .rows(class, source.only, relation, masks, &columns)
-                .map(Stand::Query),
-            (Enforcement::Role, form) => {
-                let View { name, .. } = self.view(class, source.only, relation, masks)?;
-                let schema = mask::SCHEMA.to_owned();
-                let list = || {
-                    columns
-                        .iter()
-                        .map(|name| identifier(name))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                };
-                Ok(match form {
-                    Form::From | Form::Lock => Stand::Relation { schema, name },
-                    Form::Copy(_) => Stand::Query(format!(
-                        "SELECT {} FROM {} AS {INNER}",
-                        list(),
-                        qualified(&schema, &name)
-                    )),
-                })
-            }
-        }
     }
 
     /// The rows that the scope may see: every one of `columns` in its place; what is out of reach is NULL.
@@ -445,7 +513,9 @@ impl<'a> Masked<'a> {
         for name in columns {
             let known = relation.columns.iter().zip(&relation.facts);
             for (name, fact) in known.filter(|(known, _)| known == name) {
-                list.push(column(name, fact)?);
+                if !self.is_fresh(relation, name) {
+                    list.push(column(name, fact)?);
+                }
             }
         }
         let only = if only { "ONLY " } else { "" };

@@ -231,6 +231,10 @@ pub struct Totals {
     pub statements: [AtomicU64; 27],
     /// Rows returned or affected, as the server's command tags count them.
     pub rows: AtomicU64,
+    /// Masked values, by `schema.table.column`.
+    pub masked: std::sync::Mutex<std::collections::BTreeMap<String, u64>>,
+    /// What was found in texts and replaced, by kind.
+    pub detected: std::sync::Mutex<std::collections::BTreeMap<String, u64>>,
     /// Statements denied.
     pub denied: AtomicU64,
     /// The first denials, for the job summary: never literals.

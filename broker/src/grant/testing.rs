@@ -1,5 +1,6 @@
 //! Stand-ins for the seams of a grant's life, for the tests of this floor and the doors above.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use crate::base::id::{GrantId, RequestId};
 use crate::claims::{Claims, ProviderKind};
 use crate::decide::MatchedScope;
 use crate::policy::{Limit, Limits, Origin, Scope};
+use crate::sql::bound::Sight;
 use crate::store::{
     Answer, Digest, EndOutcome, Ended, Filter, GrantRow, Outcome, Purge, Restored, Sqlite, Store, StoreFault, TokenUse,
     TotalsRow,
@@ -68,6 +70,7 @@ pub fn scope(name: &str) -> Arc<Scope> {
         ceiling: Vec::new(),
         never: Vec::new(),
         masks: Vec::new(),
+        detect: std::collections::BTreeMap::new(),
         limits: Limits {
             ttl: Limit {
                 value: Duration::from_mins(15),
@@ -263,6 +266,10 @@ impl Store for Flaky {
 
     fn purge(&self, purge: Purge) -> Answer<'_, u64> {
         self.inner.purge(purge)
+    }
+
+    fn see(&self, place: String, new: Vec<Sight>) -> Answer<'_, BTreeSet<Sight>> {
+        self.inner.see(place, new)
     }
 
     fn ping(&self) -> Answer<'_, ()> {

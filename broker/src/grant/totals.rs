@@ -1,7 +1,8 @@
 //! What a grant did: counters that sessions bump, and the rows they travel to the store in.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Grants, Totals};
 use crate::base::id::GrantId;
@@ -24,6 +25,8 @@ impl Totals {
             sessions: count(&self.sessions),
             statements,
             rows: count(&self.rows),
+            masked: self.masked.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            detected: self.detected.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             denied: count(&self.denied),
             denials: denials.iter().map(DenialRow::from).collect(),
         }
@@ -37,6 +40,16 @@ impl Totals {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Counts masked values, by column.
+    pub fn count_masked(&self, counts: &BTreeMap<String, u64>) {
+        add(&self.masked, counts);
+    }
+
+    /// Counts what was found in texts, by kind.
+    pub fn count_detected(&self, counts: &BTreeMap<String, u64>) {
+        add(&self.detected, counts);
+    }
+
     /// Counts a denial and keeps it for the summary while there is room.
     pub fn deny(&self, denial: &Denial) {
         self.denied.fetch_add(1, Ordering::Relaxed);
@@ -44,6 +57,16 @@ impl Totals {
         if denials.len() < KEPT_DENIALS {
             denials.push(denial.clone());
         }
+    }
+}
+
+fn add(sums: &Mutex<BTreeMap<String, u64>>, counts: &BTreeMap<String, u64>) {
+    if counts.is_empty() {
+        return;
+    }
+    let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, count) in counts {
+        *sums.entry(name.clone()).or_default() += count;
     }
 }
 
@@ -63,14 +86,19 @@ impl From<&Denial> for DenialRow {
 
 /// What was added between two snapshots of the same counters.
 pub(super) fn since(now: &TotalsRow, before: &TotalsRow) -> TotalsRow {
-    let statements = now.statements.iter().filter_map(|(class, count)| {
-        let more = count.saturating_sub(before.statements.get(class).copied().unwrap_or(0));
-        (more > 0).then(|| (class.clone(), more))
-    });
+    let more = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+        let more = now.iter().map(|(name, count)| {
+            let before = before.get(name).copied().unwrap_or(0);
+            (name.clone(), count.saturating_sub(before))
+        });
+        more.filter(|(_, more)| *more > 0).collect()
+    };
     TotalsRow {
         sessions: now.sessions.saturating_sub(before.sessions),
-        statements: statements.collect(),
+        statements: more(&now.statements, &before.statements),
         rows: now.rows.saturating_sub(before.rows),
+        masked: more(&now.masked, &before.masked),
+        detected: more(&now.detected, &before.detected),
         denied: now.denied.saturating_sub(before.denied),
         denials: now.denials.iter().skip(before.denials.len()).cloned().collect(),
     }

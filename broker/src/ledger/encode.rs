@@ -62,6 +62,8 @@ fn by_hand(out: &mut Vec<u8>, record: &Record<'_>) -> Result<(), serde_json::Err
             tag,
             rows,
             sqlstate,
+            masked,
+            detected,
             micros,
         } => {
             out.extend_from_slice(b",\"kind\":\"outcome\",\"session\":\"");
@@ -72,6 +74,8 @@ fn by_hand(out: &mut Vec<u8>, record: &Record<'_>) -> Result<(), serde_json::Err
             put_some(out, b",\"tag\":", tag.as_ref())?;
             put_some(out, b",\"rows\":", rows.as_ref())?;
             put_some(out, b",\"sqlstate\":", sqlstate.as_ref())?;
+            put_some(out, b",\"masked\":", (!masked.is_empty()).then_some(masked))?;
+            put_some(out, b",\"detected\":", (!detected.is_empty()).then_some(detected))?;
             out.extend_from_slice(b",\"micros\":");
             put(out, micros)?;
         }
@@ -102,6 +106,7 @@ mod tests {
     #[test]
     fn what_is_written_by_hand_is_what_serde_writes() {
         let (origins, session) = (origins(), SessionId::fresh());
+        let counts = [("a.b.\"c\" é".to_owned(), u64::MAX), ("a.b.d".to_owned(), 0)];
         let texts = [None, Some("select '\\', \"a\"\n\t\u{1}\u{7f}\u{2028} é"), Some("")];
         let mut records = Vec::new();
         for (n, text) in (0_u64..).zip(texts) {
@@ -137,6 +142,8 @@ mod tests {
                         tag: text.map(Into::into),
                         rows: full.then_some(n),
                         sqlstate: full.then(|| "57014".into()),
+                        masked: counts.clone().into_iter().filter(|_| full).collect(),
+                        detected: counts.clone().into_iter().filter(|_| n == 1).collect(),
                         micros: u64::MAX - n,
                     });
                 }

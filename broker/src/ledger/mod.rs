@@ -15,6 +15,6 @@ pub use chain::{GENESIS, Hash, Linker, Peek};
 pub use encode::encode;
 pub use finding::{Finding, Trouble};
 pub use head::Head;
-pub use record::{Cut, Entry, Minted, OpenIntent, Record, Rules, Status, capped};
+pub use record::{Counts, Cut, Entry, Minted, OpenIntent, Record, Rules, Status, capped};
 pub use verify::Verifier;
 pub use view::{Filter, SessionDetail, SessionSummary};

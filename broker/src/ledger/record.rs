@@ -5,6 +5,7 @@
 //! field, so that a reader can filter lines without parsing them ([`super::chain::peek`]).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,6 +18,9 @@ use crate::sql::Class;
 
 /// A statement's text is kept up to here; a longer one is cut and its length and SHA-256 are kept beside it.
 pub const TEXT_LIMIT: usize = 64 * 1024;
+
+/// How often, by name.
+pub type Counts = BTreeMap<String, u64>;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +68,13 @@ pub enum Record<'a> {
         /// The server's SQLSTATE when it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sqlstate: Option<Cow<'a, str>>,
+        /// Masked values by column (`schema.table.column`): for each masked column that the statement reads, the rows that
+        /// were handed to the client. Never a value.
+        #[serde(default, skip_serializing_if = "Counts::is_empty")]
+        masked: Counts,
+        /// What was found in texts and replaced, by kind (`card`, `email`, …). Never a value.
+        #[serde(default, skip_serializing_if = "Counts::is_empty")]
+        detected: Counts,
         /// From sending to the last byte of the answer.
         micros: u64,
     },

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::record::Counts;
 use super::view::{Decided, SessionDetail, SessionSummary, State, Step};
 
 /// `text` with everything a terminal would act on made visible. Line breaks and tabs are kept.
@@ -123,6 +124,12 @@ pub fn show(out: &mut impl Write, detail: &SessionDetail) -> io::Result<()> {
         "{:<12} {} sent, {} denied, {} failed, {} unknown, {} rows",
         "statements", summary.executions, summary.denied, summary.failed, summary.unknown, summary.rows
     )?;
+    if !summary.masked.is_empty() {
+        writeln!(out, "{:<12} {}", "masked", counted(&summary.masked))?;
+    }
+    if !summary.detected.is_empty() {
+        writeln!(out, "{:<12} {}", "detected", counted(&summary.detected))?;
+    }
     for step in &detail.steps {
         writeln!(out)?;
         write_step(out, summary.opened_at, step)?;
@@ -194,10 +201,22 @@ fn write_step(out: &mut impl Write, start: i64, step: &Step) -> io::Result<()> {
                 // Writing into a string does not fail.
                 let _infallible = write!(text, ", {rows} rows");
             }
+            if !ended.masked.is_empty() {
+                let _infallible = write!(text, ", masked {}", counted(&ended.masked));
+            }
+            if !ended.detected.is_empty() {
+                let _infallible = write!(text, ", detected {}", counted(&ended.detected));
+            }
             format!("{text}, {}", span(i64::try_from(ended.micros).unwrap_or(i64::MAX)))
         }
     };
     writeln!(out, "    -> {ended}")
+}
+
+/// `app.customers.email 3, app.customers.phone 3`.
+fn counted(counts: &Counts) -> String {
+    let counts = counts.iter().map(|(name, count)| format!("{} {count}", one_line(name)));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 fn state(summary: &SessionSummary) -> String {
@@ -263,6 +282,8 @@ mod tests {
             tag: Some("SELECT 2".into()),
             rows: Some(2),
             sqlstate: None,
+            masked: Counts::new(),
+            detected: Counts::new(),
             micros: 1_500,
         };
         vec![

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::id::{GrantId, SessionId};
 use crate::sql::Class;
 
-use super::record::{Cut, Entry, Minted, Record, Status};
+use super::record::{Counts, Cut, Entry, Minted, Record, Status};
 
 /// Which sessions to list.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,12 @@ pub struct SessionSummary {
     pub unknown: u64,
     /// Rows, as the outcomes count them.
     pub rows: u64,
+    /// Masked values, by column.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub masked: Counts,
+    /// What was found in texts, by kind.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub detected: Counts,
 }
 
 /// One session's story.
@@ -152,6 +158,12 @@ pub struct Ended {
     /// The server's SQLSTATE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
+    /// Masked values, by column.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub masked: Counts,
+    /// What was found in texts, by kind.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub detected: Counts,
     /// How long it took.
     pub micros: u64,
 }
@@ -263,6 +275,8 @@ impl Story {
                 tag,
                 rows,
                 sqlstate,
+                masked,
+                detected,
                 micros,
                 ..
             } => {
@@ -272,6 +286,8 @@ impl Story {
                         tag: tag.map(Into::into),
                         rows,
                         sqlstate: sqlstate.map(Into::into),
+                        masked,
+                        detected,
                         micros,
                     });
                 }
@@ -390,6 +406,8 @@ fn open(t: i64, record: &Record<'static>) -> Option<SessionSummary> {
         failed: 0,
         unknown: 0,
         rows: 0,
+        masked: Counts::new(),
+        detected: Counts::new(),
     })
 }
 
@@ -397,8 +415,20 @@ fn count(summary: &mut SessionSummary, t: i64, record: &Record<'static>) {
     match record {
         Record::Intent { .. } => summary.executions += 1,
         Record::Denied { .. } => summary.denied += 1,
-        Record::Outcome { status, rows, .. } => {
+        Record::Outcome {
+            status,
+            rows,
+            masked,
+            detected,
+            ..
+        } => {
             summary.rows = summary.rows.saturating_add(rows.unwrap_or(0));
+            for (sums, counts) in [(&mut summary.masked, masked), (&mut summary.detected, detected)] {
+                for (name, count) in counts {
+                    let sum = sums.entry(name.clone()).or_default();
+                    *sum = sum.saturating_add(*count);
+                }
+            }
             match status {
                 Status::Error | Status::Cancelled => summary.failed += 1,
                 Status::Unknown => summary.unknown += 1,

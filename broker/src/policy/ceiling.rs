@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::detect::{self, Detected};
 use super::diagnostic::{Report, Span, code};
 use super::masks::{self, RawMask};
 use super::nearest::did_you_mean;
@@ -16,7 +17,7 @@ use super::{Kept, MaskRule, Origin, RelationPattern, Rule};
 use crate::base::pattern::Pattern;
 
 const KEYS: &[&str] = &["databases", "pull-requests", "never"];
-const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "always-mask", "max"];
+const DATABASE_KEYS: &[&str] = &["require", "can", "presets", "always-mask", "always-detect", "max"];
 const UNBUILT: &[&str] = &["approvers", "hold", "record"];
 const REQUIRE_KEYS: &[&str] = &["environment", "events", "sources"];
 
@@ -48,6 +49,8 @@ pub struct DatabaseCeiling {
     pub presets: Vec<Pattern>,
     /// Masks on every scope of the database.
     pub always_mask: Vec<MaskRule>,
+    /// What is looked for in every scope of the database.
+    pub always_detect: Detected,
     /// The longest lifetimes, the most connections.
     pub max: RawLimits,
 }
@@ -144,12 +147,15 @@ impl DatabaseCeiling {
             masks::check_keys(masks, kept, report);
         }
         let always_mask = masks.unwrap_or_default();
+        let always_detect = fields.value("always-detect");
+        let always_detect = always_detect.map(|node| detect::read(node, "`always-detect`", report));
         Some(Self {
             origin: key.span.origin(report.path()),
             require: require.unwrap_or_default(),
             can: can.iter().flat_map(|rule| rule.compile(report.path())).collect(),
             presets,
             always_mask: always_mask.iter().map(|raw| raw.compile(report.path(), true)).collect(),
+            always_detect: always_detect.unwrap_or_default(),
             max,
         })
     }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::ceiling::{Ceiling, DatabaseCeiling, known_database};
 use super::cover;
+use super::detect;
 use super::diagnostic::{Diagnostic, Report, Severity, code, failed};
 use super::digest;
 use super::limits;
@@ -165,6 +166,7 @@ fn scope(raw: &RawScope, bounds: &Bounds<'_>, sha: &Arc<str>, report: &mut Repor
         ceiling: database.can.iter().cloned().chain(within).collect(),
         never: bounds.ceiling.never.clone(),
         masks,
+        detect: detect::effective(&raw.detect, &database.always_detect),
         limits,
         digest: Arc::from(""),
         policy_sha: Arc::clone(sha),

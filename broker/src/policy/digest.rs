@@ -25,6 +25,7 @@ struct Canonical<'a> {
     ceiling: Vec<Entry<'a>>,
     never: Vec<(&'a str, &'a Origin)>,
     masks: Vec<CanonicalMask<'a>>,
+    detect: Vec<(&'static str, &'a Origin)>,
     limits: [Option<(u128, &'a Origin)>; 11],
 }
 
@@ -70,7 +71,7 @@ struct CanonicalRule<'a> {
 pub fn of(scope: &Scope, require: &Require) -> String {
     let limits = &scope.limits;
     let canonical = Canonical {
-        format: "hoop scope 3",
+        format: "hoop scope 4",
         name: &scope.name,
         origin: &scope.origin,
         database: &scope.database,
@@ -81,6 +82,11 @@ pub fn of(scope: &Scope, require: &Require) -> String {
         ceiling: entries(&scope.ceiling),
         never: relations(&scope.never),
         masks: scope.masks.iter().map(mask).collect(),
+        detect: scope
+            .detect
+            .iter()
+            .map(|(kind, origin)| (kind.as_str(), origin))
+            .collect(),
         limits: [
             Some(time(&limits.ttl)),
             Some(time(&limits.max_session)),

@@ -3,6 +3,7 @@
 pub mod ceiling;
 pub mod compile;
 pub mod cover;
+pub mod detect;
 pub mod diagnostic;
 mod digest;
 pub mod limits;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::detect::Detected;
 use crate::base::pattern::Pattern;
 use crate::mask::Mask;
 use crate::sql::{Class, Kind};
@@ -78,6 +80,8 @@ pub struct Scope {
     pub never: Vec<RelationPattern>,
     /// The masked columns, one rule each, by name: the scope's own and those that the ceiling demands on the database.
     pub masks: Vec<MaskRule>,
+    /// What is looked for in the texts that a job receives: the scope's own and what the ceiling demands on the database.
+    pub detect: Detected,
     /// Lifetimes and counts, already clipped to the ceiling.
     pub limits: Limits,
     /// SHA-256 (hexadecimal) over everything above that decides: equal digests judge equally.

@@ -17,6 +17,7 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
         ceiling,
         never,
         masks,
+        detect,
         limits,
         digest: _,
         policy_sha: _,
@@ -37,6 +38,10 @@ pub fn taken_away(old: &Scope, new: &Scope) -> Option<String> {
             Some(format!("`{}` is out of reach now ({})", added.pattern, added.origin))
         })
         .or_else(|| masked(&old.masks, masks))
+        .or_else(|| {
+            let (kind, origin) = detect.iter().find(|(kind, _)| !old.detect.contains_key(kind))?;
+            Some(format!("`{kind}` is looked for in results now ({origin})"))
+        })
 }
 
 /// The first column that is masked now and was not, or not in this way.

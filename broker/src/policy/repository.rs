@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::pattern::Pattern;
 
+use super::detect::{self, Detected};
 use super::diagnostic::{Diagnostic, Report, Span, code};
 use super::masks::RawMask;
 use super::node::{Node, Value};
@@ -14,7 +15,7 @@ use super::words;
 /// The keys of the file.
 pub const FILE_KEYS: &[&str] = &["version", "scopes"];
 /// The keys of a scope.
-pub const SCOPE_KEYS: &[&str] = &["description", "database", "who", "can", "mask", "limits"];
+pub const SCOPE_KEYS: &[&str] = &["description", "database", "who", "can", "mask", "detect", "limits"];
 /// Keys of a scope whose enforcement is not built.
 pub const SCOPE_UNBUILT: &[&str] = &["hold", "record"];
 /// The keys of a `who` entry, whatever the issuer.
@@ -83,6 +84,8 @@ pub struct RawScope {
     pub can: Vec<RawRule>,
     /// The masked columns.
     pub masks: Vec<RawMask>,
+    /// What is looked for.
+    pub detect: Detected,
     /// Lifetimes and counts.
     pub limits: RawLimits,
 }
@@ -208,6 +211,9 @@ impl RawScope {
         let masks = fields
             .value("mask")
             .map(|node| RawMask::read_map(node, "`mask`", report));
+        let detect = fields
+            .value("detect")
+            .map(|node| detect::read(node, "`detect`", report));
         let can = can
             .map(|node| RawRule::read_list(node, rules::KEYS, report))
             .unwrap_or_default();
@@ -219,6 +225,7 @@ impl RawScope {
             who,
             can,
             masks: masks.unwrap_or_default(),
+            detect: detect.unwrap_or_default(),
             limits,
         })
     }

@@ -131,7 +131,8 @@ impl RawRule {
         }
         if let Some(node) = fields.value("as") {
             rule.owner = Some(owner(node, report)?);
-            if !rule.classes.iter().any(|(class, _)| words::needs_owner(*class)) {
+            let owned = |class: Class| class == Class::Truncate || words::needs_owner(class);
+            if !rule.classes.iter().any(|(class, _)| owned(*class)) {
                 let help = "DDL runs as an owner: put `as` beside `statements: [ddl]`";
                 let message = "`as` without a statement that is DDL";
                 report.error(code::INVALID_VALUE, node.span, message, help);

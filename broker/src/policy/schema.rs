@@ -8,6 +8,7 @@ use super::presets;
 use super::repository::{LIMIT_KEYS, MOST_CONNECTIONS, MOST_ROWS, SCOPE_KEYS, WHO_KEYS};
 use super::rules;
 use super::words::{GITHUB_EVENTS, GITLAB_SOURCES, GROUPS};
+use crate::detect;
 use crate::mask::{Bucket, Unit};
 use crate::sql::{Class, Kind};
 
@@ -88,6 +89,10 @@ fn scope_key(key: &str) -> Value {
                 "propertyNames": {"pattern": "^([^.*\\s\"'`]+\\.){2}[^.*\\s\"'`]+$"},
                 "additionalProperties": {"$ref": "#/$defs/mask"},
             }),
+        ),
+        "detect" => described(
+            "What is looked for in the texts of results.",
+            list(&json!({"enum": detect::Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>()})),
         ),
         _ => json!({"$ref": "#/$defs/limits"}),
     }

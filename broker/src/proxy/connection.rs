@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{self, Arrival, Turned};
-use super::startup::{Wishes, wishes};
+use super::startup::{Wishes, judge_path, wishes};
 use super::{Front, LOGIN_DEADLINE, greet, login};
 use crate::base::fault::Fault as _;
 use crate::base::id::SessionId;
@@ -222,7 +222,7 @@ async fn host(front: Arc<Front>, core: Rc<Core>, guest: Guest, address: SocketAd
         wishes,
         minor,
     } = guest;
-    let opened = open(&front, &core, &grant, &wishes).await;
+    let opened = open(&front, &core, &grant, &wishes, address).await;
     let (link, view) = match opened {
         Ok(pair) => pair,
         Err(complaint) => {
@@ -277,6 +277,7 @@ async fn open(
     core: &Core,
     grant: &Arc<Live>,
     wishes: &Wishes,
+    address: SocketAddr,
 ) -> Result<(crate::upstream::Link, View), Complaint> {
     let Some(target) = front.targets.get(&grant.scope.database) else {
         return Err(Complaint::fatal(
@@ -307,10 +308,19 @@ async fn open(
     })?;
     let target = own.as_ref().unwrap_or(target);
     let (snapshot, updates) = front.house.catalogs.subscribe(target).await.map_err(failed)?;
-    let link = greet::connect(core, grant, target, &wishes.settings)
-        .await
-        .map_err(failed)?;
-    Ok((link, View::new(snapshot, updates)))
+    let mut settings = wishes.settings.clone();
+    if let Some(path) = &wishes.path {
+        judge_path(path, &grant.scope, &snapshot)
+            .inspect_err(|_| record_refusal(core, &grant.id.to_string(), "start-up-refused", address))?;
+        settings.push(("search_path".to_owned(), path.clone()));
+    }
+    let link = greet::connect(core, grant, target, &settings).await.map_err(failed)?;
+    let mut view = View::new(snapshot, updates);
+    if wishes.path.is_some() {
+        // Names are looked up along another path than the shared schema's.
+        view.moved();
+    }
+    Ok((link, view))
 }
 
 /// Says one last thing to a client without a session.

@@ -39,6 +39,8 @@ pub struct Wishes {
     pub application: Option<String>,
     /// Settings the session upstream starts with.
     pub settings: Vec<(String, String)>,
+    /// The search path it asks for, which only the schema can tell whether it may: see [`judge_path`].
+    pub path: Option<String>,
 }
 
 /// Reads the keys under `scope`. The only database that may be asked for is the scope's, by the server's name for it
@@ -81,42 +83,51 @@ pub fn wishes(startup: &Startup, scope: &Scope, real_name: &str) -> Result<Wishe
 /// A setting given at start-up is judged exactly as `SET` would be.
 fn setting(wishes: &mut Wishes, scope: &Scope, name: &str, value: &str) -> Result<(), Complaint> {
     let name = name.to_ascii_lowercase();
+    if name == "search_path" {
+        wishes.path = Some(value.to_owned());
+        return Ok(());
+    }
+    as_set(&name, value, scope, &Snapshot::default())?;
+    // Pinned at login to the only value the judge accepts.
+    if name != "client_encoding" && name != "standard_conforming_strings" {
+        wishes.settings.push((name, value.to_owned()));
+    }
+    Ok(())
+}
+
+/// The search path that a start-up message asks for, exactly as `SET` would be judged.
+pub fn judge_path(path: &str, scope: &Scope, snapshot: &Snapshot) -> Result<(), Complaint> {
+    as_set("search_path", path, scope, snapshot)
+}
+
+fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result<(), Complaint> {
     let statement = Statement {
         class: Class::Set,
         span: 0..0,
         touches: Vec::new(),
         functions: Vec::new(),
         settings: vec![Setting {
-            name: name.clone(),
+            name: name.to_owned(),
             value: Some(value.to_owned()),
         }],
         asks: Vec::new(),
-        // What a session may only set later: names would have to be resolved along another path from the beginning.
-        opaque: if name == "search_path" {
-            vec!["search_path can only be SET once the session runs".to_owned()]
-        } else {
-            Vec::new()
-        },
+        opaque: Vec::new(),
         effect: Effect::Read,
         barrier: Barrier::None,
         names: Names::None,
         unbounded: Vec::new(),
         block: Block::Same,
+        by_owner: false,
         uncounted: None,
         implied: Vec::new(),
         reaches: Vec::new(),
         sources: Vec::new(),
         direct: Vec::new(),
         renames: Vec::new(),
+        hangs: Vec::new(),
     };
-    match judge::judge(&statement, scope, &Ground::here("", &Snapshot::default())) {
-        Decision::Allow(_) => {
-            // Pinned at login to the only value the judge accepts.
-            if name != "client_encoding" && name != "standard_conforming_strings" {
-                wishes.settings.push((name, value.to_owned()));
-            }
-            Ok(())
-        }
+    match judge::judge(&statement, scope, &Ground::here("", snapshot)) {
+        Decision::Allow(_) => Ok(()),
         Decision::Deny(denial) => Err(refused(&denial)),
     }
 }

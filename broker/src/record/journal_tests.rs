@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock::Clock;
 use crate::base::fault::Fault as _;
 use crate::base::id::SessionId;
-use crate::ledger::record::{Rules, Status};
+use crate::ledger::record::{Counts, Rules, Status};
 use crate::record::{Recorder, Sizes, verify};
 
 use super::*;
@@ -35,6 +35,8 @@ pub(in crate::record) fn outcome(session: SessionId, i: u64) -> Record<'static> 
         tag: None,
         rows: Some(1),
         sqlstate: None,
+        masked: Counts::new(),
+        detected: Counts::new(),
         micros: 5,
     }
 }

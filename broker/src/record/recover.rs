@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 
 use crate::base::clock::Clock;
 use crate::ledger::verify::Checked;
-use crate::ledger::{self, Entry, Finding, Head, OpenIntent, Record, Status, Trouble, Verifier};
+use crate::ledger::{self, Counts, Entry, Finding, Head, OpenIntent, Record, Status, Trouble, Verifier};
 
 use super::Sizes;
 use super::chain_file::{ChainFile, End};
@@ -237,6 +237,8 @@ impl Recovery<'_> {
                 tag: None,
                 rows: None,
                 sqlstate: None,
+                masked: Counts::new(),
+                detected: Counts::new(),
                 micros: 0,
             })?;
         }

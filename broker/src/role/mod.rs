@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::base::id::GrantId;
+use crate::catalog::Memory;
 use crate::claims::Claims;
 use crate::decide::rights::Right;
 use crate::mask::keyed::Pads;
@@ -47,6 +48,8 @@ pub struct Roles(Arc<HashMap<String, Arc<Database>>>);
 struct Database {
     target: Arc<Target>,
     controls: Controls,
+    /// What policies saw first there: without it a view would show what came later.
+    memory: Arc<Memory>,
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
@@ -111,6 +114,7 @@ impl Roles {
         instance: &str,
         targets: impl IntoIterator<Item = (&'t Arc<Target>, Enforcement, Option<Pads>)>,
         controls: &Controls,
+        memory: &Arc<Memory>,
     ) -> Self {
         let databases = targets
             .into_iter()
@@ -119,6 +123,7 @@ impl Roles {
                 let database = Database {
                     target: target.clone(),
                     controls: controls.clone(),
+                    memory: memory.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
                     state: Mutex::default(),
@@ -440,6 +445,7 @@ impl Database {
             database: &self.target.name,
             names: &self.names,
             key: self.key.as_ref(),
+            sight: (&self.memory, &self.controls, &self.target),
         };
         let synced = group::sync(&transaction, on, name, (scope, about), &idle).await?;
         transaction.commit().await.map_err(failed)?;

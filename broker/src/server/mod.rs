@@ -25,7 +25,7 @@ use self::audit::Book;
 use crate::base::clock::Clock;
 use crate::base::fault::Fault;
 use crate::base::secret::random_bytes;
-use crate::catalog::Catalogs;
+use crate::catalog::{Catalogs, Memory};
 use crate::cli::ledger::FOLDER;
 use crate::cli::out::Out;
 use crate::config::{Config, Durability, UpstreamTls};
@@ -41,6 +41,7 @@ use crate::reader::{self, Counts, Reader};
 use crate::record::Recorder;
 use crate::session::House;
 use crate::session::cancel::CancelKeys;
+use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::{Counted, Metrics};
 use crate::token::config::IssuerConfig;
@@ -136,6 +137,7 @@ impl Broker {
             listeners.first().context("no listener")?.local_addr()?,
         );
         let (store, recorder) = open_state(settings, &clock).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let policies = Arc::new(ArcSwap::from_pointee(plan.policies()));
         policies::report(&policies.load());
@@ -144,15 +146,18 @@ impl Broker {
         let registry = Arc::new(Registry::new(Caps::default()));
         let controls = Controls::default();
         let targets = targets(settings)?;
-        let roles = roles::roles(settings, &targets, &controls)?;
+        let memory = Arc::new(Memory::new(store.clone(), policies::on_database(policies.clone())));
+        let roles = roles::roles(settings, &targets, &controls, &memory)?;
         let grants = take_up_grants(settings, store, &recorder, &policies, &metrics, &registry, &clock).await?;
         let grants = Arc::new(grants.with_roles(roles.clone()));
         let (cutter, cuts) = Cutter::new();
         let settling = roles.clone();
-        let catalogs = Catalogs::new(controls.clone()).settling(Arc::new(move |target| {
-            let roles = settling.clone();
-            Box::pin(async move { roles.settle(&target).await })
-        }));
+        let catalogs = Catalogs::new(controls.clone())
+            .with_memory(memory)
+            .settling(Arc::new(move |target| {
+                let roles = settling.clone();
+                Box::pin(async move { roles.settle(&target).await })
+            }));
         let reader = Arc::new(Reader::new(Reader::own_program(), reader::Limits::default()));
         let front = Arc::new(Front {
             house: Arc::new(House {
@@ -190,7 +195,8 @@ impl Broker {
             grants.clone(),
         );
         tasks.spawn(cut::run(cuts, controls));
-        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll().await }));
+        let every = settings.schema_poll;
+        tasks.spawn(stopping(stop.clone(), async move { catalogs.poll(every).await }));
         tasks.spawn(stopping(stop.clone(), follow));
         tasks.spawn(sweep::run(grants, clock, stop.clone()));
         tasks.spawn(http::serve(http, tls, http::router(&app), stop.clone()));
@@ -273,7 +279,7 @@ async fn open_state(settings: &Settings, clock: &Clock) -> Result<(Sqlite, Arc<R
 /// The grants, those of the last process included as far as their policy still stands.
 async fn take_up_grants(
     settings: &Settings,
-    store: Sqlite,
+    store: Arc<dyn Store>,
     recorder: &Arc<Recorder>,
     policies: &Arc<ArcSwap<Policies>>,
     metrics: &Metrics,
@@ -286,13 +292,7 @@ async fn take_up_grants(
     }
     let desk = Desk::new(Verifier::new(issuers(settings)?, clock.clone())?, policies.clone());
     let book = Counted::new(Book::new(recorder.clone()), metrics.clone());
-    let grants = Grants::new(
-        Arc::new(store),
-        Arc::new(desk),
-        Arc::new(book),
-        registry.clone(),
-        clock.clone(),
-    );
+    let grants = Grants::new(store, Arc::new(desk), Arc::new(book), registry.clone(), clock.clone());
     let continued = grants
         .restore(|row| scope_now(&policies.load(), row))
         .await

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::catalog::memory::Scopes;
 use crate::decide::admit;
 use crate::grant::{Grants, Live};
 use crate::policy::narrow::taken_away;
@@ -17,6 +18,15 @@ use crate::policy::set::Policies;
 const POLL: Duration = Duration::from_secs(5);
 /// A changed directory is read again after this long: a file that is still being written must not end anybody's grant.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// The scopes of today's policies, by the name of their database.
+pub fn on_database(policies: Arc<ArcSwap<Policies>>) -> Scopes {
+    let all = super::roles::current(policies);
+    Arc::new(move |database| {
+        let scopes = all().into_iter().map(|(_, _, scope)| scope);
+        scopes.filter(|scope| scope.database == database).collect()
+    })
+}
 
 /// Compiles every registered repository's file in `folder`.
 pub fn load(operator: &Operator, folder: &Path) -> Policies {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::Settings;
 use crate::base::secret::{Secret, random_base62};
+use crate::catalog::Memory;
 use crate::mask::keyed::Pads;
 use crate::policy::Enforcement;
 use crate::policy::set::Policies;
@@ -22,7 +23,12 @@ use crate::upstream::control::Controls;
 const INSTANCE: &str = "instance";
 
 /// The roles of every database with `enforcement: role`; for the others the operator is told what that means.
-pub fn roles(settings: &Settings, targets: &HashMap<String, Arc<Target>>, controls: &Controls) -> Result<Roles> {
+pub fn roles(
+    settings: &Settings,
+    targets: &HashMap<String, Arc<Target>>,
+    controls: &Controls,
+    memory: &Arc<Memory>,
+) -> Result<Roles> {
     let mut all = Vec::new();
     for (name, database) in &settings.databases {
         if let Some(caveat) = database.enforcement.caveat() {
@@ -39,7 +45,7 @@ pub fn roles(settings: &Settings, targets: &HashMap<String, Arc<Target>>, contro
     } else {
         String::new()
     };
-    Ok(Roles::new(&instance, all, controls))
+    Ok(Roles::new(&instance, all, controls, memory))
 }
 
 /// Drawn once and kept beside the store: the next process knows by it what this one left behind.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::pending::{Expect, Run};
-use super::prepared::{Judged, JudgedStatement, Prepared};
+use super::prepared::{Judged, JudgedStatement, Prepared, Text};
 use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
 use crate::decide::{Decision, Permit};
 use crate::sql::{Barrier, Class, Effect, Names};
@@ -174,7 +174,7 @@ impl<C> Session<C> {
                     return Ok(None);
                 }
             };
-            let run = self.begin(&permit, number, Some(statement_text(text, statement)), statement);
+            let run = self.begin(&permit, number, Text::New(statement_text(text, statement)), statement);
             self.note_sent(&permit);
             runs.push(run);
             first_permit.get_or_insert(permit);
@@ -289,6 +289,10 @@ impl<C> Session<C> {
             self.stream_off(head.total);
             return Ok(Taken::Done);
         }
+        if self.is_unsettled(&statement) {
+            self.wait_for_view();
+            return Ok(Taken::NotYet);
+        }
         let Some(prepared) = self.find_prepared(&statement) else {
             self.stream_off(head.total);
             // The server itself misses a statement of no name there is: before it looks at the transaction's state.
@@ -371,9 +375,11 @@ impl<C> Session<C> {
         match self.allowed_now(statement) {
             Ok(permit) => {
                 let watch = self.watch(&permit);
-                let run = self.begin(&permit, prepared.number, None, statement);
+                let run = self.begin(&permit, prepared.number, Text::Recorded(&prepared.text), statement);
                 self.note_sent(&permit);
                 self.wardrobe.executes();
+                let describe = self.describe_for_net(&portal);
+                self.link.send_own(describe);
                 self.pending.push_back(Expect::Execute(run));
                 self.link.send(&permit, message);
                 let name = match permit.names() {
@@ -451,19 +457,18 @@ impl<C> Session<C> {
 
     // === helpers ===
 
-    pub(super) fn begin(
-        &mut self,
-        permit: &Permit,
-        number: u64,
-        text: Option<&str>,
-        statement: &JudgedStatement,
-    ) -> Run {
+    /// What is to be known when the answer of a statement comes. The record has a text that was parsed already.
+    pub(super) fn begin(&mut self, permit: &Permit, number: u64, text: Text<'_>, statement: &JudgedStatement) -> Run {
+        let (text, new) = match text {
+            Text::New(text) => (text, Some(text)),
+            Text::Recorded(text) => (text, None),
+        };
         let intent = self
             .log
-            .intent(permit, number, text, self.takes_effect_later(statement.class));
+            .intent(permit, number, new, self.takes_effect_later(statement.class));
         self.block_ends |= ends_block(statement.class);
-        let makes = match (permit.names(), text) {
-            (Names::Prepare(name), Some(text)) => Some((
+        let makes = match permit.names() {
+            Names::Prepare(name) => Some((
                 name.clone(),
                 Rc::new(Prepared {
                     text: text.into(),
@@ -497,6 +502,7 @@ impl<C> Session<C> {
             started: Instant::now(),
             class: statement.class,
             blind: permit.changes_blindly(),
+            shows: self.shows(permit),
             makes,
             copy,
         }

@@ -3,13 +3,17 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::core::Core;
+use super::handed::Handed;
 use super::pending::Run;
 use crate::base::fault::Fault as _;
 use crate::base::id::{GrantId, SessionId};
 use crate::decide::{Denial, Permit};
-use crate::ledger::{Record, Rules, Status, capped};
+use crate::detect::Found;
+use crate::grant::Live;
+use crate::ledger::{Counts, Record, Rules, Status, capped};
 use crate::record::RecordFault;
 use crate::sql::Effect;
 use crate::wire::answer::Complaint;
@@ -19,6 +23,7 @@ use crate::wire::answer::Complaint;
 pub struct Log {
     id: SessionId,
     core: Rc<Core>,
+    grant: Arc<Live>,
     /// Something was appended since the last commit.
     dirty: bool,
     /// The batch holds an intent that must be durable before its bytes leave.
@@ -30,6 +35,7 @@ pub struct Log {
     /// Intents up to this one may have reached the server.
     released: u64,
     rows: u64,
+    handed: Handed,
     fatal: bool,
     /// Bytes from the client.
     pub bytes_in: u64,
@@ -38,11 +44,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// The record of session `id` on this runtime's journal.
-    pub fn new(id: SessionId, core: Rc<Core>) -> Self {
+    /// The record of session `id` of `grant` on this runtime's journal.
+    pub fn new(id: SessionId, core: Rc<Core>, grant: Arc<Live>) -> Self {
         Self {
             id,
             core,
+            grant,
             dirty: false,
             durable: false,
             statements: 0,
@@ -50,6 +57,7 @@ impl Log {
             recorded: 0,
             released: 0,
             rows: 0,
+            handed: Handed::default(),
             fatal: false,
             bytes_in: 0,
             bytes_out: 0,
@@ -136,6 +144,16 @@ impl Log {
         self.outcome(run, Status::Ok, Some(tag), Some(rows), None);
     }
 
+    /// One more row, or piece of COPY data, of the statement at hand goes to the client.
+    pub fn handed_out(&mut self) {
+        self.handed.rows += 1;
+    }
+
+    /// What was found in the texts of the statement at hand.
+    pub fn found(&mut self) -> &mut Found {
+        &mut self.handed.found
+    }
+
     /// An execution the server failed (`Some(sqlstate)`), or skipped because an earlier one failed.
     pub fn failed(&mut self, run: &Run, sqlstate: Option<&str>) {
         match sqlstate {
@@ -162,6 +180,11 @@ impl Log {
     }
 
     fn outcome(&mut self, run: &Run, status: Status, tag: Option<&str>, rows: Option<u64>, sqlstate: Option<&str>) {
+        let masked = self.handed.masked(run, status, rows);
+        self.grant.totals.count_masked(&masked);
+        let found = std::mem::take(&mut self.handed.found);
+        let detected: Counts = found.counts().map(|(kind, count)| (kind.to_string(), count)).collect();
+        self.grant.totals.count_detected(&detected);
         let micros = u64::try_from(run.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.append(&Record::Outcome {
             session: self.id,
@@ -170,6 +193,8 @@ impl Log {
             tag: tag.map(Into::into),
             rows,
             sqlstate: sqlstate.map(Into::into),
+            masked,
+            detected,
             micros,
         });
     }

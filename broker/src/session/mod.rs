@@ -7,8 +7,10 @@ mod commit;
 mod copy;
 pub mod core;
 mod guard;
+mod handed;
 mod log;
 mod masks;
+mod net;
 mod owner;
 mod pending;
 pub mod prepared;
@@ -155,6 +157,8 @@ pub struct Session<C> {
     stop: Option<guard::Stop>,
     /// The columns of which no raw value may come back, as of a version of the schema.
     raw: Option<(u64, masks::RawColumns)>,
+    /// What looks through the server's answers, where the scope asks for it.
+    net: Option<net::Net>,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -218,7 +222,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             stop,
         } = opening;
         let grant = slot.grant().clone();
-        let mut log = Log::new(id, core.clone());
+        let net = net::Net::of(&grant.scope);
+        let mut log = Log::new(id, core.clone(), grant.clone());
         log.opened(grant.id, &address.to_string(), link.pid, application.as_deref(), tls);
         let mut session = Self {
             core,
@@ -252,6 +257,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             parting: None,
             stop: None,
             raw: None,
+            net,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
         };
@@ -513,6 +519,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 | Expect::Describe
                 | Expect::Quiet
                 | Expect::QuietDescribe
+                | Expect::OwnDescribe
                 | Expect::CloseStatement(_)
                 | Expect::ClosePortal(_)
                 | Expect::CopyEnd

@@ -19,7 +19,7 @@ use crate::catalog;
 use crate::decide::rights::{self, Object, Surroundings};
 use crate::decide::{Decision, Permit};
 use crate::sql::quote::{identifier, literal, qualified};
-use crate::sql::{Class, Relation, Snapshot, TEMPORARY};
+use crate::sql::{Class, EVERYTHING, Relation, Snapshot, TEMPORARY};
 use crate::wire::answer::Complaint;
 use crate::wire::frame::{self, Head};
 use crate::wire::{backend, frontend};
@@ -52,6 +52,8 @@ struct Wanted {
     defines: Arc<[(String, String)]>,
     /// What of the session's own the owner has to read.
     lent: Arc<[String]>,
+    /// It empties what it names, which sets off triggers.
+    empties: bool,
     way: Way,
     /// It changes or drops what is there.
     changes: bool,
@@ -186,6 +188,7 @@ impl<C> Session<C> {
             owner: owner.clone(),
             defines: permit.defines().clone(),
             lent: permit.lent().clone(),
+            empties: permit.class() == Class::Truncate,
             way: if alone { Way::Outside } else { Way::Inside },
             changes: matches!(permit.class(), Class::Alter | Class::Drop),
             portal,
@@ -208,6 +211,10 @@ impl<C> Session<C> {
                 return Ok(());
             }
             self.wardrobe.hat = None;
+        }
+        if let Some((owner, defines)) = &worn {
+            // Before names are looked up again: a schema that may be used can stand on the search path.
+            self.share_schemas(owner, defines).await?;
         }
         self.refresh_view().await?;
         if let (Some((owner, defines)), false) = (worn, self.server_skips) {
@@ -252,7 +259,7 @@ impl<C> Session<C> {
     }
 
     async fn become_owner(&mut self, wanted: Wanted) -> Result<(), End> {
-        if self.transaction == b'E' {
+        if self.transaction == b'E' && !self.pipeline {
             let text = "DDL behind a ROLLBACK in the same pipeline cannot be given its owner";
             let complaint = Complaint::fatal("0A000", text).hint("send Sync after the ROLLBACK");
             return Err(End::Fatal(Box::new(complaint)));
@@ -276,7 +283,10 @@ impl<C> Session<C> {
             format!("GRANT SELECT ON TABLE {table} TO {owner}")
         };
         let mut batch: Vec<String> = wanted.lent.iter().map(lend).collect();
-        batch.push(format!("SET ROLE {}", identifier(&wanted.owner)));
+        batch.push(match self.link.target.role() {
+            Some(own) if wanted.empties => unless_triggers(&wanted, own),
+            _ => format!("SET ROLE {}", identifier(&wanted.owner)),
+        });
         batch.push("SELECT pg_catalog.array_to_json(pg_catalog.current_schemas(true))::pg_catalog.text".to_owned());
         let seen = match self.own_run(&batch).await {
             Ok(Some(seen)) => seen,
@@ -339,6 +349,44 @@ impl<C> Session<C> {
         )))
     }
 
+    /// Lets the scope's role into a schema that the owner's statement made.
+    async fn share_schemas(&mut self, owner: &str, defines: &[(String, String)]) -> Result<(), End> {
+        let Some(role) = self.link.target.role().cloned() else {
+            return Ok(());
+        };
+        let wholes = defines.iter().filter(|(_, name)| name == EVERYTHING);
+        let around = Surroundings {
+            schemas: wholes.map(|(schema, _)| schema.clone()).collect(),
+            ..Surroundings::default()
+        };
+        let rights = rights::compile(&self.grant.scope, &Snapshot::default(), &around);
+        for right in &rights {
+            let Object::Schema(schema) = &right.object else {
+                continue;
+            };
+            let asked = format!(
+                "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_namespace n \
+                 WHERE n.nspname OPERATOR(pg_catalog.=) {} AND pg_catalog.pg_has_role({}, n.nspowner, 'USAGE') \
+                 AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')",
+                literal(schema),
+                literal(owner)
+            );
+            let Some(new) = self.own_run(&[asked]).await? else {
+                return Ok(());
+            };
+            if new.as_deref() != Some("1") {
+                continue;
+            }
+            let mut batch = vec![format!("SET ROLE {}", identifier(owner))];
+            batch.extend(rights::grants([right], &role));
+            batch.push(self.own_role());
+            if self.own_run(&batch).await?.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the scope's role its rights on what the owner's statement made or changed.
     async fn share_new(&mut self, owner: &str, defines: &[(String, String)], before: &Snapshot) -> Result<(), End> {
         let Some(role) = self.link.target.role().cloned() else {
@@ -395,6 +443,31 @@ impl<C> Session<C> {
         batch.push(self.own_role());
         self.own_run(&batch).await.map(|_| ())
     }
+}
+
+/// Makes the session the owner, unless a trigger on TRUNCATE would run as that: its code is judged by nobody. The server
+/// then says what only an owner may do.
+fn unless_triggers(wanted: &Wanted, own: &str) -> String {
+    let tables: Vec<String> = wanted
+        .defines
+        .iter()
+        .map(|(schema, name)| {
+            format!(
+                "{}::pg_catalog.regclass::pg_catalog.oid",
+                literal(&qualified(schema, name))
+            )
+        })
+        .collect();
+    format!(
+        "WITH RECURSIVE emptied(oid) AS (SELECT pg_catalog.unnest(ARRAY[{}]) \
+         UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN emptied e ON i.inhparent OPERATOR(pg_catalog.=) e.oid) \
+         SELECT pg_catalog.set_config('role', CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t \
+         JOIN emptied e ON t.tgrelid OPERATOR(pg_catalog.=) e.oid WHERE NOT t.tgisinternal AND \
+         t.tgtype OPERATOR(pg_catalog.&) 32::pg_catalog.int2 OPERATOR(pg_catalog.<>) 0) THEN {} ELSE {} END, false)",
+        tables.join(", "),
+        literal(own),
+        literal(&wanted.owner)
+    )
 }
 
 /// The relations that `defines` names, or that belong to one it names, and that are not in `before` as they are now.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Session;
+use super::handed::Shows;
 use super::prepared::Prepared;
 use crate::wire::answer::Complaint;
 
@@ -29,6 +30,8 @@ pub enum Expect {
     Quiet,
     /// RowDescription of a script's step, which the client is told; its NoData it is not.
     QuietDescribe,
+    /// RowDescription or NoData that the broker asked for itself: the client is told neither.
+    OwnDescribe,
     /// CloseComplete; a prepared statement of this name is gone then.
     CloseStatement(String),
     /// CloseComplete; a portal of this name is gone then.
@@ -63,6 +66,8 @@ pub struct Run {
     pub class: crate::sql::Class,
     /// An error of it may quote columns that the scope does not read.
     pub blind: bool,
+    /// What it shows of masked columns.
+    pub shows: Shows,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -70,6 +75,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// What `name` stands for from its success on.
+    fn made(&self, name: &str) -> Option<&Rc<Prepared>> {
+        let (made, prepared) = self.makes.as_ref()?;
+        (made == name).then_some(prepared)
+    }
+
     /// Takes the run out of its place among the runs of a Query.
     pub fn take(&mut self) -> Self {
         Self {
@@ -77,6 +88,7 @@ impl Run {
             started: self.started,
             class: self.class,
             blind: self.blind,
+            shows: self.shows.clone(),
             makes: self.makes.take(),
             copy: self.copy.take(),
         }
@@ -89,11 +101,31 @@ impl<C> Session<C> {
         for expect in self.pending.iter().rev() {
             match expect {
                 Expect::Parse { name: made, prepared } if made == name => return Some(prepared.clone()),
+                Expect::Execute(run) if run.made(name).is_some() => return run.made(name).cloned(),
                 Expect::CloseStatement(closed) if closed == name => return None,
                 _ => {}
             }
         }
         self.prepared.get(name).cloned()
+    }
+
+    /// True when nobody can tell what `name` stands for before the server has answered. What fails takes everything up to
+    /// its Sync along: behind that Sync the name may be made, may be what it was before, or may be gone.
+    pub(super) fn is_unsettled(&self, name: &str) -> bool {
+        let mut ended = false;
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Sync => ended = true,
+                Expect::Query { runs, .. } if runs.iter().any(|run| run.made(name).is_some()) => return true,
+                Expect::Query { .. } => ended = true,
+                Expect::Parse { name: changed, .. } | Expect::CloseStatement(changed) if changed == name => {
+                    return ended;
+                }
+                Expect::Execute(run) if run.made(name).is_some() => return ended,
+                _ => {}
+            }
+        }
+        false
     }
 
     pub(super) fn find_portal(&self, name: &str) -> Option<Rc<Prepared>> {

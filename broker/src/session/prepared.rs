@@ -94,6 +94,15 @@ impl Judged {
     }
 }
 
+/// The text of a statement that is about to run.
+#[derive(Debug, Clone, Copy)]
+pub enum Text<'t> {
+    /// The record does not have it.
+    New(&'t str),
+    /// It was recorded when it was parsed.
+    Recorded(&'t str),
+}
+
 /// A prepared statement or portal.
 #[derive(Debug)]
 pub struct Prepared {

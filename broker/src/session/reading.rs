@@ -52,6 +52,10 @@ impl<C> Session<C> {
     pub(super) fn names_are_current(&mut self, judged: &Judged) -> bool {
         judged.statements.iter().all(|statement| match &statement.decision {
             Decision::Allow(permit) => match permit.names() {
+                Names::Execute(name) if self.is_unsettled(name) => {
+                    self.wait_for_view();
+                    false
+                }
                 Names::Execute(name) => self
                     .find_prepared(name)
                     .is_none_or(|prepared| self.current(&prepared).is_some()),

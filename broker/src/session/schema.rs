@@ -70,10 +70,10 @@ impl View {
         self.private
     }
 
-    /// True when the server looks names up as it did when the session began. A temporary schema stays on the path of a
-    /// connection even when it is empty.
+    /// True when a reset brings back how the server looked names up when the session began. A temporary schema stays on
+    /// the path of a connection even when it is empty.
     pub fn is_plain(&self) -> bool {
-        !self.private && !self.snapshot.has_temporary()
+        !self.behind && !self.snapshot.has_temporary()
     }
 
     /// A schema change was sent.
@@ -151,7 +151,8 @@ impl<C> Session<C> {
 
     /// Reads the schema through the session's own connection, inside whatever transaction it is in.
     pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
-        if self.server_skips {
+        // A failed transaction lets nothing be read. Its client may have asked on before it heard of the end.
+        if self.server_skips || (self.transaction == b'E' && !self.pipeline) {
             return Ok(());
         }
         if !self.view.behind {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::pending::Expect;
-use super::prepared::Judged;
+use super::prepared::{Judged, Text};
 use super::{End, Session, refusal};
 use crate::decide::Decision;
 use crate::decide::limit::Watch;
@@ -171,7 +171,7 @@ impl<C> Session<C> {
                 return Ok(true);
             }
         };
-        let run = self.begin(&permit, number, Some(text), statement);
+        let run = self.begin(&permit, number, Text::New(text), statement);
         self.note_sent(&permit);
         self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
@@ -214,7 +214,7 @@ impl<C> Session<C> {
         }
         match permit {
             Ok(permit) => {
-                let run = self.begin(&permit, number, Some(text), statement);
+                let run = self.begin(&permit, number, Text::New(text), statement);
                 self.note_sent(&permit);
                 self.wardrobe.use_hat();
                 let mut out = BytesMut::with_capacity(text.len() + 8);

@@ -4,7 +4,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::pending::{Expect, Run};
-use super::{Copy, End, Session};
+use super::{Copy, End, Session, net};
 use crate::wire::answer::Complaint;
 use crate::wire::backend::{self, Report};
 use crate::wire::frame::{HEADER, Head, server_streams};
@@ -34,6 +34,8 @@ pub(super) enum Answer {
     Less(&'static [u8], Option<&'static str>),
     /// It goes to the client behind what was kept.
     Behind,
+    /// It goes to the client behind these bytes.
+    After(BytesMut),
     /// It goes to the client, and the connection is over.
     Last,
 }
@@ -59,7 +61,8 @@ impl<C> Session<C> {
             };
             if server_streams(head.tag) {
                 let here = head.total.min(rest.len());
-                if here < head.total && head.total <= WHOLE_ROW {
+                let whole = if self.net.is_some() { net::LARGEST } else { WHOLE_ROW };
+                if here < head.total && head.total <= whole {
                     break;
                 }
                 if !self.row_passes(head) {
@@ -69,6 +72,14 @@ impl<C> Session<C> {
                     self.discard(inbound);
                     continue;
                 }
+                self.log.handed_out();
+                if let Some(other) = self.caught(head, rest)? {
+                    self.forward(inbound, ready);
+                    inbound.advance(head.total);
+                    ready = 0;
+                    self.say(&other);
+                    continue;
+                }
                 self.server_stream = head.total - here;
                 ready += here;
                 continue;
@@ -76,7 +87,18 @@ impl<C> Session<C> {
             let Some(body) = rest.get(HEADER..head.total) else {
                 break;
             };
-            match self.answer(head.tag, body)? {
+            let answer = self.answer(head.tag, body)?;
+            if matches!(answer, Answer::Pass | Answer::Last)
+                && let Some(other) = self.caught_words(head.tag, body)?
+            {
+                self.forward(inbound, ready);
+                inbound.advance(head.total);
+                ready = 0;
+                self.say(&other);
+                last = matches!(answer, Answer::Last);
+                continue;
+            }
+            match answer {
                 Answer::Pass => ready += head.total,
                 Answer::Last => {
                     ready += head.total;
@@ -89,12 +111,19 @@ impl<C> Session<C> {
                     }
                     ready = head.total;
                 }
+                Answer::After(rest) => {
+                    self.forward(inbound, ready);
+                    self.say(&rest);
+                    ready = head.total;
+                }
                 Answer::Less(left_out, message) => {
                     let less = backend::reworded(head.tag, body, left_out, message).map_err(|_| End::UpstreamGone)?;
                     self.forward(inbound, ready);
                     inbound.advance(head.total);
                     ready = 0;
-                    self.outbound.extend_from_slice(&less);
+                    let less_words = less.get(HEADER..).unwrap_or_default();
+                    let other = self.caught_words(head.tag, less_words)?;
+                    self.say(other.as_ref().unwrap_or(&less));
                 }
                 answer @ (Answer::Drop | Answer::Keep | Answer::Replace(_)) => {
                     self.forward(inbound, ready);
@@ -119,6 +148,12 @@ impl<C> Session<C> {
         self.outbound.unsplit(bytes);
     }
 
+    /// Says something in the place of what the server said.
+    fn say(&mut self, bytes: &[u8]) {
+        self.log.bytes_out += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.outbound.extend_from_slice(bytes);
+    }
+
     fn answer(&mut self, tag: u8, body: &[u8]) -> Result<Answer, End> {
         match tag {
             b'C' | b'I' | b's' => {
@@ -135,7 +170,10 @@ impl<C> Session<C> {
             b'1' | b'2' | b'3' | b'n' => return Ok(self.step_done(tag)),
             b'T' => {
                 self.tells_nothing_raw(body)?;
-                self.described();
+                self.rows_follow(body)?;
+                if self.described() {
+                    return Ok(Answer::Drop);
+                }
             }
             b'Z' => {
                 self.ready(backend::ready(body).map_err(|_| End::UpstreamGone)?);
@@ -160,15 +198,24 @@ impl<C> Session<C> {
                 }
             }
             b'G' => self.copy_began(),
-            b'H' => self.copy_out_began(body),
+            b'H' => {
+                self.copy_out_began(body);
+                self.copy_follows(body);
+            }
             b'c' if self.is_cut() => return Ok(Answer::Drop),
+            b'c' => {
+                let rest = self.copy_over();
+                if !rest.is_empty() {
+                    return Ok(Answer::After(rest));
+                }
+            }
             b'N' => {
                 let report = backend::report(body).map_err(|_| End::UpstreamGone)?;
                 let blind = self.changes_blindly();
                 return Ok(self.told(&report, blind));
             }
-            // Notifications, parameter descriptions, the end of COPY out.
-            b'A' | b't' | b'c' => {}
+            // Notifications, parameter descriptions.
+            b'A' | b't' => {}
             // Nothing else may come after start-up from a server that keeps the protocol.
             _ => return Err(End::UpstreamGone),
         }
@@ -180,7 +227,7 @@ impl<C> Session<C> {
         self.answers += 1;
         self.drop_copy_ends();
         match (tag, self.pending.pop_front()) {
-            (_, Some(Expect::Quiet | Expect::QuietDescribe)) => return Answer::Drop,
+            (_, Some(Expect::Quiet | Expect::QuietDescribe | Expect::OwnDescribe)) => return Answer::Drop,
             (b'1', Some(Expect::Parse { name, prepared })) => {
                 self.prepared.insert(name, prepared);
             }
@@ -200,11 +247,13 @@ impl<C> Session<C> {
         Answer::Pass
     }
 
-    /// RowDescription: answers a Describe, or belongs to a Query or nothing of ours.
-    fn described(&mut self) {
-        if matches!(self.pending.front(), Some(Expect::Describe | Expect::QuietDescribe)) {
+    /// RowDescription: answers a Describe, or belongs to a Query or nothing of ours. True when the client did not ask.
+    fn described(&mut self) -> bool {
+        let own = matches!(self.pending.front(), Some(Expect::OwnDescribe));
+        if own || matches!(self.pending.front(), Some(Expect::Describe | Expect::QuietDescribe)) {
             self.pending.pop_front();
         }
+        own
     }
 
     /// CommandComplete, EmptyQueryResponse, PortalSuspended.
@@ -341,6 +390,7 @@ impl<C> Session<C> {
                 | Expect::Describe
                 | Expect::Quiet
                 | Expect::QuietDescribe
+                | Expect::OwnDescribe
                 | Expect::CloseStatement(_)
                 | Expect::ClosePortal(_)
                 | Expect::CopyEnd

@@ -1,5 +1,6 @@
 //! SQL text in, closed [`Statement`]s out, read with PostgreSQL's own grammar against a schema [`Snapshot`].
 
+pub mod bound;
 pub mod functions;
 pub mod grammar;
 pub mod kinds;
@@ -27,6 +28,9 @@ pub use source::Source;
 
 /// How the snapshot calls the session's own temporary schema, and how SQL may.
 pub const TEMPORARY: &str = "pg_temp";
+
+/// In place of a name: everything that the schema holds.
+pub const EVERYTHING: &str = "*";
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -86,11 +90,11 @@ classes! {
     Call = "call",
     /// DO.
     Do = "do",
-    /// LISTEN and UNLISTEN.
+    /// LISTEN.
     Listen = "listen",
     /// NOTIFY.
     Notify = "notify",
-    /// SET and RESET of an allowed setting.
+    /// SET and RESET of an allowed setting; UNLISTEN.
     Set = "set",
     /// EXPLAIN; also counts as what it explains.
     Explain = "explain",
@@ -139,6 +143,8 @@ pub struct Statement {
     pub unbounded: Vec<Touch>,
     /// What the transaction block is after it.
     pub block: Block,
+    /// PostgreSQL lets only an owner do it, whatever its class.
+    pub by_owner: bool,
     /// Why rows that it writes cannot be counted.
     pub uncounted: Option<Uncounted>,
     /// What it reaches through views.
@@ -152,6 +158,19 @@ pub struct Statement {
     pub direct: Vec<Touch>,
     /// Relations that get, or whose columns get, another name.
     pub renames: Vec<(String, String)>,
+    /// What runs the functions that it gives another body.
+    pub hangs: Vec<Hang>,
+}
+
+/// Something that runs a function which gets another body, or which takes the place of the one that was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hang {
+    /// The function.
+    pub function: FunctionName,
+    /// What runs it, in words.
+    pub on: String,
+    /// What making that anew would touch; `None` where no rule allows it.
+    pub place: Option<Touch>,
 }
 
 /// What a statement reaches through a view. A rule that names one of the views itself covers it, a glob does not.

@@ -19,6 +19,7 @@ pub(crate) fn fixture() -> Snapshot {
         version: 1,
         server_version: 150_018,
         search_path: vec!["pg_catalog".to_owned(), "public".to_owned()],
+        home: vec!["$user".to_owned(), "public".to_owned()],
         user: "job".to_owned(),
         database: "corpus".to_owned(),
         functions: holders(&stored["functions"]),

@@ -1,10 +1,12 @@
 //! A picture of the live schema: what names resolve against. Loaded by `catalog/`, pure data here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FunctionName, TEMPORARY};
+use super::bound::{self, Bound, Moved};
+use super::{FunctionName, Kind, TEMPORARY};
 use crate::mask::ColumnType;
 
 /// What kind of relation it is (`pg_class.relkind`).
@@ -91,6 +93,8 @@ pub struct Attached {
     pub values: Vec<Call>,
     /// Columns that are not of one of [`Overloads::types`]; known only where some overload is shy.
     pub odd: Vec<String>,
+    /// Generated columns, each with every column that it is computed from.
+    pub derived: Vec<(String, String)>,
     /// What DROP … CASCADE would take along and no snapshot names: by column, or `None` for the relation itself.
     pub entangled: Vec<Option<String>>,
 }
@@ -196,6 +200,47 @@ impl Carriers {
     }
 }
 
+/// Functions that something runs without a statement that names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hangs {
+    /// What runs them.
+    pub places: Vec<Place>,
+    /// Functions that a place refers to, through operators, casts, types and aggregates as well.
+    pub held: Vec<Called>,
+    /// Names that the bodies of such functions, and of SECURITY DEFINER functions, call; in lower case.
+    pub said: Vec<Called>,
+    /// Functions of extensions: schema, name, extension.
+    pub extensions: Vec<(String, String, String)>,
+}
+
+/// What runs a function: a trigger, a default, a check, an index, a view, a policy, an operator, a cast, a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// As PostgreSQL describes it.
+    pub words: String,
+    /// The kind that a rule names it by; `None` where no rule can.
+    pub kind: Option<Kind>,
+    /// The schema of what a rule names.
+    pub schema: Option<String>,
+    /// Its name: of a trigger, a default and a check the table's.
+    pub name: Option<String>,
+}
+
+/// A function that is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// Its schema; `None` for any that a search path reaches.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The function whose body calls it.
+    #[serde(default)]
+    pub within: Option<String>,
+    /// By their place in [`Hangs::places`].
+    pub places: Vec<usize>,
+}
+
 /// One foreign key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
@@ -219,6 +264,9 @@ pub struct Snapshot {
     /// The effective search path (`current_schemas(true)`): `pg_catalog` first unless it is named elsewhere, before it
     /// the session's own temporary schema, which goes by `pg_temp` here.
     pub search_path: Vec<String>,
+    /// The search path that sessions begin with, as the login's own setting names it.
+    #[serde(default)]
+    pub home: Vec<String>,
     /// The name of the role that sessions are: what `"$user"`, `current_user` and role references resolve to.
     pub user: String,
     /// The server's name of the database, which may stand in front of a schema's.
@@ -239,9 +287,25 @@ pub struct Snapshot {
     /// What shares its name with PostgreSQL's own functions and operators.
     #[serde(default)]
     pub overloads: Overloads,
+    /// What policies saw of it first, set by [`Snapshot::bind`].
+    #[serde(skip)]
+    pub bound: Arc<Bound>,
+    /// What goes by another name since, set with it.
+    #[serde(skip)]
+    pub moved: Arc<[Moved]>,
+    /// What would run another body of a function.
+    #[serde(default)]
+    pub hangs: Hangs,
 }
 
 impl Snapshot {
+    /// Holds it against what policies saw first. Its version counts that too.
+    pub fn bind(&mut self, bound: Arc<Bound>) {
+        self.version ^= self.bound.version() ^ bound.version();
+        self.moved = bound::moved(self, &bound).into();
+        self.bound = bound;
+    }
+
     /// True for a server whose grammar is known to be read here as it is read there: PostgreSQL 15 to 18.
     pub fn is_known_server(&self) -> bool {
         (150_000..190_000).contains(&self.server_version)

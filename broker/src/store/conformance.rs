@@ -1,5 +1,6 @@
 //! What every store must do, as one suite: each check takes an empty store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::base::id::GrantId;
 use crate::claims::{Claims, ProviderKind};
+use crate::sql::bound::Sight;
 
 /// When the suite takes place.
 pub const START: Timestamp = Timestamp::constant(1_795_305_600, 0);
@@ -382,6 +384,8 @@ pub async fn totals_add_up(store: Arc<dyn Store>) {
         sessions: 1,
         statements: [("select".to_owned(), 2)].into(),
         rows: 10,
+        masked: [("app.people.email".to_owned(), 5)].into(),
+        detected: [("card".to_owned(), 2)].into(),
         denied: 15,
         denials: vec![denial; 15],
     };
@@ -433,13 +437,32 @@ pub async fn purge_forgets_only_what_is_over(store: Arc<dyn Store>) {
     assert_eq!(restored.seen_at, Some(START + SignedDuration::from_hours(1)));
 }
 
+/// What was seen stays seen, once, and in its place.
+pub async fn what_was_seen_stays_seen(store: Arc<dyn Store>) {
+    let sight = |number: i16, column: &str| Sight {
+        scope: String::new(),
+        oid: 4_000_000_000,
+        number,
+        schema: "app".to_owned(),
+        table: "people".to_owned(),
+        column: column.to_owned(),
+    };
+    let (mail, phone) = (sight(2, "mail"), sight(3, "phone"));
+    let place = || "shop/7/5".to_owned();
+    assert!(store.see(place(), Vec::new()).await.unwrap().is_empty());
+    assert_eq!(store.see(place(), vec![mail.clone()]).await.unwrap().len(), 1);
+    let all = store.see(place(), vec![mail.clone(), phone.clone()]).await.unwrap();
+    assert_eq!(all, BTreeSet::from([mail, phone]));
+    assert!(store.see("shop/7/6".to_owned(), Vec::new()).await.unwrap().is_empty());
+}
+
 /// Runs every check as a test of one implementation; `$store` makes an empty store, with what must outlive it.
 macro_rules! conformance {
     ($store:expr) => {
         conformance! { $store =>
             a_grant_reads_back_as_written one_jti_becomes_one_grant a_refusal_burns_no_token
             a_repeated_request_replaces_its_first_grant a_closed_key_stays_closed a_bound_token_needs_its_key
-            a_grant_ends_once a_filter_means_what_it_says totals_add_up purge_forgets_only_what_is_over
+            a_grant_ends_once a_filter_means_what_it_says what_was_seen_stays_seen totals_add_up purge_forgets_only_what_is_over
         }
     };
     ($store:expr => $($check:ident)*) => {

@@ -6,7 +6,7 @@ pub mod conformance;
 pub mod sqlite;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use sha2::Digest as _;
 use crate::base::fault::{Fault, Kind};
 use crate::base::id::GrantId;
 use crate::claims::Claims;
+use crate::sql::bound::Sight;
 
 pub use sqlite::Sqlite;
 
@@ -270,6 +271,12 @@ pub struct TotalsRow {
     pub statements: BTreeMap<String, u64>,
     /// Rows returned or affected.
     pub rows: u64,
+    /// Masked values, by column.
+    #[serde(default)]
+    pub masked: BTreeMap<String, u64>,
+    /// What was found in texts and replaced, by kind.
+    #[serde(default)]
+    pub detected: BTreeMap<String, u64>,
     /// Statements denied.
     pub denied: u64,
     /// The first denials.
@@ -284,6 +291,11 @@ impl TotalsRow {
         self.denied += more.denied;
         for (class, count) in &more.statements {
             *self.statements.entry(class.clone()).or_default() += count;
+        }
+        for (sums, more) in [(&mut self.masked, &more.masked), (&mut self.detected, &more.detected)] {
+            for (name, count) in more {
+                *sums.entry(name.clone()).or_default() += count;
+            }
         }
         let room = KEPT_DENIALS.saturating_sub(self.denials.len());
         self.denials.extend(more.denials.iter().take(room).cloned());
@@ -403,6 +415,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn add_totals(&self, totals: Vec<(GrantId, TotalsRow)>) -> Answer<'_, ()>;
     /// Forgets what is past keeping. Answers how many rows went.
     fn purge(&self, purge: Purge) -> Answer<'_, u64>;
+    /// Remembers what policies saw first in a database, and answers all that was ever seen there, by this broker or
+    /// another one of the same store.
+    fn see(&self, place: String, new: Vec<Sight>) -> Answer<'_, BTreeSet<Sight>>;
     /// Whether the last write succeeded.
     fn ping(&self) -> Answer<'_, ()>;
 }

@@ -69,6 +69,137 @@ pub fn reworded(tag: u8, body: &[u8], left_out: &[u8], message: Option<&str>) ->
     Ok(out)
 }
 
+/// The ErrorResponse or NoticeResponse (`tag`) of this body with other words where `clean` has some for a field of
+/// `fields`, as bytes for the wire; `None` when it has none.
+pub fn respelled(
+    tag: u8,
+    body: &[u8],
+    fields: &[u8],
+    mut clean: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+) -> Result<Option<BytesMut>, WireFault> {
+    let mut reader = Body::new("ErrorResponse", body);
+    let (mut kept, mut changed) = (Vec::with_capacity(body.len()), false);
+    loop {
+        let field = reader.byte()?;
+        kept.push(field);
+        if field == 0 {
+            break;
+        }
+        let text = reader.cstr_bytes()?;
+        let other = fields.contains(&field).then(|| clean(text)).flatten();
+        changed |= other.is_some();
+        kept.extend_from_slice(other.as_deref().unwrap_or(text));
+        kept.push(0);
+    }
+    let mut out = BytesMut::with_capacity(kept.len() + 5);
+    frame(&mut out, tag, |out| out.extend_from_slice(&kept));
+    Ok(changed.then_some(out))
+}
+
+/// The NotificationResponse of this body with another payload where `clean` has one.
+pub fn renotified(body: &[u8], clean: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Result<Option<BytesMut>, WireFault> {
+    let mut reader = Body::new("NotificationResponse", body);
+    reader.int32()?;
+    reader.cstr_bytes()?;
+    let before = body.len() - reader.rest().len();
+    let Some(payload) = clean(reader.cstr_bytes()?) else {
+        return Ok(None);
+    };
+    let mut out = BytesMut::with_capacity(body.len() + 5);
+    frame(&mut out, b'A', |out| {
+        out.extend_from_slice(body.get(..before).unwrap_or_default());
+        out.extend_from_slice(&payload);
+        out.extend_from_slice(&[0]);
+    });
+    Ok(Some(out))
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// The OID of its type.
+    pub of: u32,
+    /// Its values come in binary format.
+    pub binary: bool,
+}
+
+/// The columns that a RowDescription tells.
+pub fn columns(body: &[u8]) -> Result<Vec<Column>, WireFault> {
+    let mut reader = Body::new("RowDescription", body);
+    (0..reader.int16()?.cast_unsigned())
+        .map(|_| {
+            reader.cstr_bytes()?;
+            reader.bytes(6)?;
+            let of = reader.int32()?.cast_unsigned();
+            reader.bytes(6)?;
+            let binary = reader.int16()? != 0;
+            Ok(Column { of, binary })
+        })
+        .collect()
+}
+
+/// The DataRow of this body, of `count` columns, with other values where `clean` has one for a column and its value, as
+/// bytes for the wire; `None` when it has none.
+pub fn data_row(
+    body: &[u8],
+    count: usize,
+    mut clean: impl FnMut(usize, &[u8]) -> Option<Vec<u8>>,
+) -> Result<Option<BytesMut>, WireFault> {
+    let mut reader = Body::new("DataRow", body);
+    if usize::from(reader.int16()?.cast_unsigned()) != count {
+        return Err(reader.malformed());
+    }
+    let mut out: Option<Vec<u8>> = None;
+    for column in 0..count {
+        let before = body.len() - reader.rest().len();
+        let Ok(length) = usize::try_from(reader.int32()?) else {
+            if let Some(out) = &mut out {
+                out.extend_from_slice(&(-1_i32).to_be_bytes());
+            }
+            continue;
+        };
+        let value = reader.bytes(length)?;
+        let other = clean(column, value);
+        if other.is_some() && out.is_none() {
+            out = Some(body.get(..before).unwrap_or_default().to_vec());
+        }
+        if let Some(out) = &mut out {
+            let value = other.as_deref().unwrap_or(value);
+            let length = i32::try_from(value.len()).map_err(|_| WireFault::Malformed("DataRow"))?;
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
+    reader.end()?;
+    Ok(out.map(|body| {
+        let mut row = BytesMut::with_capacity(body.len() + 5);
+        frame(&mut row, b'D', |row| row.extend_from_slice(&body));
+        row
+    }))
+}
+
+/// Whether a piece of binary COPY data is whole rows, behind the header or not, or the trailer.
+pub fn is_binary_copy(body: &[u8]) -> bool {
+    const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+    let whole = || -> Result<(), WireFault> {
+        let mut reader = Body::new("CopyData", body);
+        if body.starts_with(SIGNATURE) {
+            reader.bytes(SIGNATURE.len() + 4)?;
+            let extension = usize::try_from(reader.int32()?).map_err(|_| reader.malformed())?;
+            reader.bytes(extension)?;
+        }
+        while !reader.rest().is_empty() {
+            for _ in 0..reader.int16()?.max(0) {
+                if let Ok(length) = usize::try_from(reader.int32()?) {
+                    reader.bytes(length)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    whole().is_ok()
+}
+
 /// The columns that a RowDescription says its fields come from: OID of the relation and number of the column, zeros for
 /// what is computed.
 pub fn origins(body: &[u8]) -> Result<Vec<(u32, i16)>, WireFault> {

@@ -11,7 +11,7 @@ use hoop::base::id::SessionId;
 use hoop::base::secret::Secret;
 use hoop::catalog::Catalogs;
 use hoop::decide::judge::{Ground, judge};
-use hoop::ledger::{Record, Rules, Status};
+use hoop::ledger::{Counts, Record, Rules, Status};
 use hoop::policy::Scope;
 use hoop::policy::operator::Operator;
 use hoop::policy::set::Policies;
@@ -170,6 +170,8 @@ fn ledger(dir: &Path, records: u64) -> Result<[f64; 3]> {
                 tag: Some("SELECT 1".into()),
                 rows: Some(1),
                 sqlstate: None,
+                masked: Counts::new(),
+                detected: Counts::new(),
                 micros: 80,
             });
             if batch == 1 || turn % (batch / 2) == 0 {

@@ -18,8 +18,8 @@ use crate::raw::{self, Raw};
 
 /// The database that the fixture is loaded into, and that every plot is a copy of.
 const TEMPLATE: &str = "tpl";
-/// Longer than the broker goes without looking at a database's schema.
-const SEEN_BY_THE_BROKER: Duration = Duration::from_millis(10_500);
+/// Longer than a role of the broker's goes without being compared with the schema.
+const SEEN_BY_THE_ROLES: Duration = Duration::from_millis(10_500);
 
 /// The set-up of a corpus.
 pub struct Ground {
@@ -118,6 +118,7 @@ impl Ground {
             twin: Site::make(&self.house, &format!("twin{number}"), template, own).await?,
             grant: fitted.grant.clone(),
             login: fitted.login.clone(),
+            witnessed: 0,
         })
     }
 
@@ -178,7 +179,7 @@ fn ceilings(ceiling: &str, plots: usize) -> Result<String> {
         plots == 0 || text.contains(&database(0)),
         "the ceiling has no database `corpus`, indented by two spaces"
     );
-    Ok(text + "rate-limit: { per-second: 100000, burst: 100000 }\n")
+    Ok(text + "rate-limit: { per-second: 100000, burst: 100000 }\nschema-poll: 400ms\n")
 }
 
 /// One worker's database, with everything to send to it and to look at it.
@@ -194,6 +195,7 @@ pub struct Plot<'g> {
     /// A grant of its scope.
     pub grant: Grant,
     login: Login,
+    witnessed: u32,
 }
 
 impl Plot<'_> {
@@ -256,11 +258,38 @@ impl Plot<'_> {
         Raw::login(Box::new(tcp), &login.user, &login.password, &keys).await
     }
 
-    /// Waits until the broker and its roles have seen what somebody else did to the schema.
-    pub async fn seen(&self) {
-        if self.ground.layer.judges() || self.ground.layer.enforcement() == "role" {
-            tokio::time::sleep(SEEN_BY_THE_BROKER).await;
+    /// Waits until the broker and its roles have seen what somebody else did to the schema. What the database is
+    /// afterwards is what a case has to leave behind.
+    pub async fn seen(&mut self) -> Result<()> {
+        if self.ground.layer.enforcement() == "role" {
+            tokio::time::sleep(SEEN_BY_THE_ROLES).await;
+        } else if self.ground.layer.judges() {
+            self.witness().await?;
         }
+        self.site.accept().await
+    }
+
+    /// Makes a table and asks for it until the broker knows it: it has seen everything that was there before, too.
+    async fn witness(&mut self) -> Result<()> {
+        self.witnessed += 1;
+        let name = format!("witness_{}", self.witnessed);
+        self.site
+            .superuser(&format!("CREATE SCHEMA {name} CREATE TABLE seen()"))
+            .await?;
+        let mut peer = self.job().await?;
+        loop {
+            peer.send(&raw::query(&format!("SELECT FROM {name}.seen"))).await?;
+            let answer = peer.until_ready(1).await?;
+            let unknown = |(tag, body): &raw::Message| {
+                *tag == 'E' && raw::field(body, 'D').contains("does not exist in the live schema")
+            };
+            if !answer.iter().any(unknown) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _gone = peer.send(&raw::frame('X', b"")).await;
+        self.site.superuser(&format!("DROP SCHEMA {name} CASCADE")).await
     }
 
     /// What a case left behind. Afterwards the database is as at the start.
@@ -268,7 +297,7 @@ impl Plot<'_> {
         let left = self.site.reset().await?;
         // The GRANTs came back with the database; only what the broker reads from the schema is old.
         if left == Left::Schema && self.ground.layer.judges() {
-            self.seen().await;
+            self.seen().await?;
         }
         Ok(left)
     }

@@ -107,9 +107,8 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
         let setup = plot.ground.fill(setup);
         plot.site.superuser(&setup).await?;
         plot.twin.superuser(&setup).await?;
-        plot.seen().await;
-        // The roles follow the schema, so the print is taken after them.
-        plot.site.accept().await?;
+        // The roles follow the schema, so the prints are taken after them.
+        plot.seen().await?;
         plot.twin.accept().await?;
     }
     let done = match (&case.proto, case.expect) {
@@ -121,7 +120,7 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
     if case.setup.is_some() {
         plot.site.renew().await?;
         plot.twin.renew().await?;
-        plot.seen().await;
+        plot.seen().await?;
     }
     Ok(done)
 }

@@ -139,3 +139,96 @@ pub async fn prisma(mode: Mode) -> Result<()> {
     std::fs::remove_dir_all(&broken)?;
     job.holds("SELECT count(*)::text FROM app.card_tokens", "1").await
 }
+
+/// Alembic: there, what it says of where it is, back, and there again.
+pub async fn alembic(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "alembic").await?;
+    for arguments in [
+        &["upgrade", "head"][..],
+        &["current"],
+        &["check"],
+        &["downgrade", "base"],
+        &["upgrade", "head"],
+    ] {
+        let mut command = Command::new(python());
+        command
+            .args(["-m", "alembic", "-c"])
+            .arg(script("alembic/alembic.ini"))
+            .args(arguments)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        job.run(&mut command)?;
+    }
+    job.nothing_refused()?;
+    job.recorded(&[("CREATE TABLE app.alembic_version", "CREATE TABLE")])
+}
+
+/// Django: its own applications there, back and there again, the ORM, introspection, and `flush`.
+pub async fn django(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "django").await?;
+    let seen = job.reports(Command::new(python()).arg(script("with_django.py")), 1)?;
+    saw(
+        &seen,
+        json!({ "orm": true, "introspection": true, "constraints": true, "flushed": true, "denied": true }),
+    )?;
+    // The flush starts sequences again.
+    job.holds("SELECT last_value || ' ' || is_called FROM auth_user_id_seq", "1 false")
+        .await?;
+    job.recorded(&[("CREATE TABLE \"django_migrations\"", "CREATE TABLE")])
+}
+
+/// Knex: latest, rollback of all, latest, and queries.
+pub async fn knex(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "knex").await?;
+    let mut command = node();
+    command.arg(script("with_knex.mjs")).arg(installed("npm/package.json"));
+    let seen = job.reports(&mut command, 1)?;
+    saw(&seen, json!({ "version": "0002", "old": 2 }))?;
+    ensure!(seen["columns"].to_string().contains("order_id"), "{seen}");
+    ensure!(seen["denied"].to_string().contains("denied by broker.yaml"), "{seen}");
+    job.recorded(&[("insert into \"app\".\"knex_migrations\"", "INSERT 0 1")])
+}
+
+/// node-pg-migrate: a table with a function and a trigger, there, back and there again.
+pub async fn node_pg_migrate(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "node-pg-migrate").await?;
+    let mut command = node();
+    command
+        .arg(script("with_node_pg_migrate.mjs"))
+        .arg(installed("npm/package.json"));
+    let seen = job.reports(&mut command, 0)?;
+    ensure!(seen["up"] == seen["down"], "{seen}");
+    job.recorded(&[("CREATE TRIGGER", "CREATE TRIGGER")])
+}
+
+/// Drizzle, Sequelize and TypeORM, which have no preset.
+pub async fn without_a_preset(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "without-a-preset").await?;
+    let mut command = node();
+    command.arg(script("with_orms.mjs")).arg(installed("orms/package.json"));
+    let seen = job.reports(&mut command, 0)?;
+    saw(&seen, json!({ "drizzle": 1, "typeorm": [1, 0, 1] }))?;
+    ensure!(
+        seen["sequelize"]["again"] == 0 && seen["sequelize"]["left"] == 1,
+        "{seen}"
+    );
+    job.holds(
+        "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'invoices_of%'",
+        "invoices_of_drizzle, invoices_of_sequelize, invoices_of_typeorm",
+    )
+    .await
+}
+
+/// What sqlx sends, replayed: building it takes longer than everything else that is tested.
+pub async fn sqlx(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "sqlx").await?;
+    let seen = job.reports(Command::new(python()).arg(script("with_sqlx.py")), 0)?;
+    saw(&seen, json!({ "first": 2, "again": 0, "reverted": [2, 1], "head": 2 }))?;
+    job.holds(INVOICES, ALL).await?;
+    job.holds("SELECT count(*)::text FROM app._sqlx_migrations", "2").await
+}

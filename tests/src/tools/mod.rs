@@ -43,7 +43,7 @@ pub async fn house(mode: Mode) -> Result<House> {
             schema: format!(
                 "CREATE ROLE app_owner NOLOGIN; ALTER ROLE hoop_broker CREATEROLE; \
                  GRANT pg_signal_backend TO hoop_broker; GRANT app_owner TO hoop_broker WITH ADMIN OPTION; \
-                 GRANT CREATE ON DATABASE shop TO app_owner;{}",
+                 GRANT CREATE ON DATABASE shop TO app_owner; GRANT CREATE ON SCHEMA public TO app_owner;{}",
                 schema.replace("SET ROLE hoop_broker", "SET ROLE app_owner")
             ),
             policy: policy.to_owned(),
@@ -222,6 +222,10 @@ impl<'h> Job<'h> {
 
     fn nothing_refused(&self) -> Result<()> {
         nothing_refused(self.house, &self.grant)
+    }
+
+    fn recorded(&self, wanted: &[(&str, &str)]) -> Result<()> {
+        recorded(self.house, &self.grant, wanted)
     }
 
     fn temporary(&self, name: &str) -> PathBuf {

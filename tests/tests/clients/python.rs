@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use tests::House;
 
-use crate::{client, python, recorded, report, script};
+use crate::{client, nothing_refused, python, recorded, report, script};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psycopg_works() -> Result<()> {
@@ -57,6 +57,22 @@ async fn asyncpg_works() -> Result<()> {
             ("COPY", "COPY 5000"),
             ("RESET ALL", "RESET"),
         ],
+    )
+}
+
+/// What its pool sends between two uses of a connection says UNLISTEN, which takes no rule.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_asyncpg_needs_no_rule_but_for_its_tables() -> Result<()> {
+    let house = House::start().await?;
+    let grant = house.grant("read").await?;
+    let mut command = Command::new(python());
+    let seen = report(&house, &grant, command.arg(script("with_asyncpg.py")).arg("pools"))?;
+    assert_eq!(seen["pool"], true, "{seen}");
+    nothing_refused(&house, &grant)?;
+    recorded(
+        &house,
+        &grant,
+        &[("UNLISTEN *", "UNLISTEN"), ("CLOSE ALL", "CLOSE CURSOR ALL")],
     )
 }
 

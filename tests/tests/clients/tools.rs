@@ -1,100 +1,48 @@
 //! Migration tools and dumps with the preset made for them, and rules for nothing but the application's own tables.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-use tests::House;
-use tests::house::{Plan, root, run};
-use tests::tools::{Mode, migrate};
+use tests::house::run;
+use tests::tools::{self, Mode, migrate};
 
-use crate::{client, node, nothing_refused, python, recorded, report, script};
+use crate::{client, nothing_refused};
 
-async fn house() -> Result<House> {
-    House::plan(Plan {
-        policy: include_str!("../../fixtures/presets.yaml").to_owned(),
-        extra: include_str!("../../fixtures/preset-ceilings.yaml").to_owned(),
-        ..Plan::default()
-    })
-    .await
+/// The same tool where the broker alone enforces, and where PostgreSQL does as well.
+macro_rules! in_both {
+    ($($name:ident: $tool:path,)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn works_with_its_preset() -> Result<()> {
+                $tool(Mode::Shared).await
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn works_where_postgresql_enforces_as_well() -> Result<()> {
+                $tool(Mode::Role).await
+            }
+        })*
+    };
 }
 
-/// The folder of npm packages that `tests/setup.sh test` installs.
-fn packages() -> PathBuf {
-    let path = root().join(".tools/npm/package.json");
-    assert!(path.exists(), "{} is missing: tests/setup.sh test", path.display());
-    path
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn alembic_works_with_its_preset() -> Result<()> {
-    let house = house().await?;
-    let grant = house.grant("alembic").await?;
-    for arguments in [
-        &["upgrade", "head"][..],
-        &["current"],
-        &["check"],
-        &["downgrade", "base"],
-        &["upgrade", "head"],
-    ] {
-        let mut command = Command::new(python());
-        command
-            .args(["-m", "alembic", "-c"])
-            .arg(script("alembic/alembic.ini"))
-            .args(arguments)
-            .env("PYTHONDONTWRITEBYTECODE", "1");
-        client(&house, &grant, &mut command, "")?;
-    }
-    nothing_refused(&house, &grant)?;
-    recorded(&house, &grant, &[("CREATE TABLE app.alembic_version", "CREATE TABLE")])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn django_works_with_its_preset() -> Result<()> {
-    let house = house().await?;
-    let grant = house.grant("django").await?;
-    let seen = report(&house, &grant, Command::new(python()).arg(script("with_django.py")))?;
-    for part in ["orm", "introspection", "constraints", "flushed", "denied"] {
-        assert_eq!(seen[part], true, "{part}: {seen}");
-    }
-    recorded(
-        &house,
-        &grant,
-        &[("CREATE TABLE \"django_migrations\"", "CREATE TABLE")],
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn knex_works_with_its_preset() -> Result<()> {
-    let house = house().await?;
-    let grant = house.grant("knex").await?;
-    let seen = report(&house, &grant, node().arg(script("with_knex.mjs")).arg(packages()))?;
-    assert_eq!(seen["version"], "0002", "{seen}");
-    assert_eq!(seen["old"], 2, "{seen}");
-    assert!(seen["columns"].to_string().contains("order_id"), "{seen}");
-    assert!(seen["denied"].to_string().contains("denied by broker.yaml"), "{seen}");
-    recorded(
-        &house,
-        &grant,
-        &[("insert into \"app\".\"knex_migrations\"", "INSERT 0 1")],
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn node_pg_migrate_works_with_its_preset() -> Result<()> {
-    let house = house().await?;
-    let grant = house.grant("node-pg-migrate").await?;
-    let mut command = node();
-    command.arg(script("with_node_pg_migrate.mjs")).arg(packages());
-    let seen = report(&house, &grant, &mut command)?;
-    assert_eq!(seen["up"], seen["down"], "{seen}");
-    nothing_refused(&house, &grant)?;
-    recorded(&house, &grant, &[("CREATE TRIGGER", "CREATE TRIGGER")])
+in_both! {
+    active_record: migrate::rails,
+    alembic: migrate::alembic,
+    django: migrate::django,
+    knex: migrate::knex,
+    node_pg_migrate: migrate::node_pg_migrate,
+    prisma: migrate::prisma,
+    sequelize_typeorm_and_drizzle: migrate::without_a_preset,
+    what_flyway_sends: migrate::flyway,
+    what_golang_migrate_sends: migrate::golang_migrate,
+    what_sqlx_sends: migrate::sqlx,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_the_allowed_tables_is_restored() -> Result<()> {
-    let house = house().await?;
+    let house = tools::house(Mode::Shared).await?;
     let direct = house.direct().await?;
     let grant = house.grant("dump").await?;
     let mut dump = Command::new(house.cluster.bin("pg_dump"));
@@ -131,44 +79,4 @@ async fn a_dump_of_the_allowed_tables_is_restored() -> Result<()> {
         .await?;
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (50, 51));
     nothing_refused(&house, &grant)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_flyway_sends_works_with_its_preset() -> Result<()> {
-    migrate::flyway(Mode::Shared).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_flyway_sends_works_where_postgresql_enforces_as_well() -> Result<()> {
-    migrate::flyway(Mode::Role).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_golang_migrate_sends_works_with_its_preset() -> Result<()> {
-    migrate::golang_migrate(Mode::Shared).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn active_record_works_with_its_preset() -> Result<()> {
-    migrate::rails(Mode::Shared).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn active_record_works_where_postgresql_enforces_as_well() -> Result<()> {
-    migrate::rails(Mode::Role).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn prisma_works_with_its_preset() -> Result<()> {
-    migrate::prisma(Mode::Shared).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_golang_migrate_sends_works_where_postgresql_enforces_as_well() -> Result<()> {
-    migrate::golang_migrate(Mode::Role).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn prisma_works_where_postgresql_enforces_as_well() -> Result<()> {
-    migrate::prisma(Mode::Role).await
 }

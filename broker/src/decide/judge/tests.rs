@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::base::pattern::Pattern;
 use crate::policy::{Limit, Limits, RelationPattern};
+use crate::sql::quote::literal;
 use crate::sql::sample::{self, corpus};
 use crate::sql::{Snapshot, read};
 
@@ -71,6 +72,7 @@ pub(super) fn scope(can: Vec<Rule>) -> Scope {
         ceiling: vec![ceiling],
         never: Vec::new(),
         masks: Vec::new(),
+        detect: std::collections::BTreeMap::new(),
         limits: Limits {
             ttl: limit(900),
             max_session: limit(900),
@@ -304,12 +306,61 @@ fn what_touches_nothing_needs_a_rule_where_it_does_something() {
     ] {
         passes(sql, &some);
     }
-    for sql in ["LISTEN x", "UNLISTEN *", "NOTIFY x"] {
+    passes("UNLISTEN *; CLOSE ALL; RESET ALL", &some);
+    for sql in ["LISTEN x", "NOTIFY x"] {
         assert_eq!(refused(sql, &some).code, "class-not-allowed", "{sql}");
     }
     let named = scope(vec![rule(10, &[Class::Listen, Class::Notify], &[], None)]);
     passes("LISTEN x", &named);
     passes("NOTIFY x", &named);
+}
+
+#[test]
+fn a_search_path_names_the_scopes_schemas_beside_the_one_that_sessions_begin_with() {
+    let scope = scope(vec![rule(10, &[Class::Select], &["app.*"], None)]);
+    let mut snapshot = sample::fixture();
+    snapshot.home = ["$user", "public", "ext"].map(str::to_owned).to_vec();
+    let allowed = |path: &str| {
+        let sql = format!("SELECT set_config('search_path', {}, false)", literal(path));
+        let statements = crate::sql::read(&sql, &snapshot).unwrap();
+        let decision = judge(&statements[0], &scope, &Ground::here(&sql, &snapshot));
+        let bound = bound(Ask::Path(1), Some(path.as_bytes()), &scope, &snapshot);
+        assert_eq!(matches!(decision, Decision::Allow(_)), bound.is_ok(), "{path}");
+        bound.is_ok()
+    };
+    for path in [
+        "\"$user\", public, ext",
+        "app, \"$user\", public, ext",
+        "app,\"$user\", public, ext",
+        "public, ext, app",
+        "public, ext",
+        "app",
+        "",
+        "\"$user\"",
+        "PUBLIC, EXT",
+    ] {
+        assert!(allowed(path), "{path}");
+    }
+    for path in [
+        // Another order, a part of it, something between, more than once: names would mean something else.
+        "ext, public",
+        "ext",
+        "public",
+        "public, app, ext",
+        "app, ext",
+        "ext, public, ext",
+        "public, ext, public",
+        "\"PUBLIC\", ext",
+        "hr, public, ext",
+        "public, ext, hr",
+        "pg_temp, public, ext",
+        "public, ext,",
+    ] {
+        assert!(!allowed(path), "{path}");
+    }
+    snapshot.home.clear();
+    let none = bound(Ask::Path(1), Some(b"public"), &scope, &snapshot);
+    assert!(none.is_err());
 }
 
 #[test]

@@ -277,6 +277,9 @@ impl<'a> Walk<'a> {
                 if let Some(of) = super::types::kind_of(kind) {
                     for schema in schema {
                         self.touch_object(Class::Alter, of, &schema, new_name);
+                        if of == Kind::Function {
+                            self.function_appears(&schema, new_name);
+                        }
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::names::{option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
-use crate::sql::{Class, Kind, Relation};
+use crate::sql::{Class, EVERYTHING, Kind, Relation};
 
 /// Languages whose functions can do no more than their caller or owner.
 const LANGUAGES: &[&str] = &["plpgsql", "sql"];
@@ -58,6 +58,10 @@ impl Walk<'_> {
         };
         for schema in found {
             self.touch_object(class, kind, &schema, name);
+            if class == Class::Alter && matches!(kind, Kind::Function | Kind::DefinerFunction) {
+                self.replaces_function(&schema, name);
+                self.function_appears(&schema, name);
+            }
         }
     }
 
@@ -82,7 +86,9 @@ impl Walk<'_> {
             .is_some_and(|holders| holders.contains(&schema));
         if *replace && exists {
             self.touch_object(Class::Alter, kind, &schema, &name);
+            self.replaces_function(&schema, &name);
         }
+        self.function_appears(&schema, &name);
         if let Some(result) = return_type {
             self.routine_type(result);
         }
@@ -376,8 +382,6 @@ impl Walk<'_> {
 
 /// In place of a schema that the snapshot does not tell: only a pattern for all schemas covers it.
 pub(super) const ANYWHERE: &str = "*";
-/// In place of a name: everything that the schema holds.
-pub(super) const EVERYTHING: &str = "*";
 
 fn is_false(node: &Node) -> bool {
     matches!(node.node, Some(NodeEnum::Boolean(nodes::Boolean { boolval: false })))

@@ -227,7 +227,7 @@ impl<'a> Walk<'a> {
     pub(super) fn truncate(&mut self, truncate: &nodes::TruncateStmt) {
         let nodes::TruncateStmt {
             relations,
-            restart_seqs: _,
+            restart_seqs,
             behavior,
         } = truncate;
         self.class = Class::Truncate;
@@ -246,6 +246,8 @@ impl<'a> Walk<'a> {
                 _ => self.opaque("TRUNCATE of an unknown kind"),
             }
         }
+        // Sequences start again for their owner only.
+        self.by_owner = *restart_seqs;
     }
 
     pub(super) fn copy(&mut self, copy: &nodes::CopyStmt) {

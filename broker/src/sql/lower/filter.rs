@@ -115,8 +115,12 @@ impl Walk<'_> {
         }
     }
 
-    /// The same column twice, cast or not.
+    /// The same column twice, cast or not, or rows of such.
     fn are_same(&self, left: &Node, right: &Node) -> bool {
+        if let (Some(NodeEnum::RowExpr(left)), Some(NodeEnum::RowExpr(right))) = (&left.node, &right.node) {
+            let mut pairs = left.args.iter().zip(&right.args);
+            return left.args.len() == right.args.len() && pairs.all(|(left, right)| self.are_same(left, right));
+        }
         if let (Some(NodeEnum::TypeCast(left)), Some(NodeEnum::TypeCast(right))) = (&left.node, &right.node)
             && let (Some(left), Some(right)) = (left.arg.as_deref(), right.arg.as_deref())
         {

@@ -14,6 +14,7 @@ mod documents;
 mod expression;
 mod filter;
 mod from;
+mod hangs;
 mod label;
 mod literal;
 mod merge;
@@ -34,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Kind, Names, Relation, Setting, Snapshot, Source,
+    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot, Source,
     Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
@@ -126,6 +127,7 @@ struct Walk<'a> {
     names: Names,
     unbounded: Vec<Touch>,
     block: Block,
+    by_owner: bool,
     uncounted: Option<Uncounted>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
@@ -148,6 +150,7 @@ struct Walk<'a> {
     /// Reads of relations anywhere else.
     direct: BTreeMap<(String, String), Columns>,
     renames: Vec<(String, String)>,
+    hangs: Vec<Hang>,
     /// Where the column reference begins that is being resolved.
     here: usize,
     /// The only value that `name` can have in this target list: `FROM pg_settings WHERE name = '…'`.
@@ -173,6 +176,7 @@ impl<'a> Walk<'a> {
             names: Names::None,
             unbounded: Vec::new(),
             block: Block::Same,
+            by_owner: false,
             uncounted: None,
             target_reads: 0,
             levels: Vec::new(),
@@ -185,6 +189,7 @@ impl<'a> Walk<'a> {
             replaceable: false,
             direct: BTreeMap::new(),
             renames: Vec::new(),
+            hangs: Vec::new(),
             here: 0,
             pinned: None,
             asks: Vec::new(),
@@ -227,12 +232,14 @@ impl<'a> Walk<'a> {
             names: self.names,
             unbounded: self.unbounded,
             block: self.block,
+            by_owner: self.by_owner,
             uncounted: self.uncounted,
             implied,
             reaches,
             sources: self.sources,
             direct: direct.collect(),
             renames: self.renames,
+            hangs: self.hangs,
         }
     }
 

@@ -1,11 +1,10 @@
 //! GRANT and REVOKE on relations, schemas, and the statements whose body is not SQL: CALL and DO.
 
 use super::Walk;
-use super::define::EVERYTHING;
 use super::names::option;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, GrantTargetType, Node, ObjectType, RoleSpecType};
-use crate::sql::{Class, Kind};
+use crate::sql::{Class, EVERYTHING, Kind};
 
 impl Walk<'_> {
     /// Only on relations named one by one; never on for others to hand on.

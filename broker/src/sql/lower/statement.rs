@@ -95,8 +95,9 @@ impl Walk<'_> {
             NodeEnum::DeclareCursorStmt(declare) => self.declare(declare),
             NodeEnum::FetchStmt(fetch) => self.fetch(fetch),
             NodeEnum::ClosePortalStmt(nodes::ClosePortalStmt { portalname }) => self.close(portalname),
-            NodeEnum::ListenStmt(nodes::ListenStmt { conditionname: _ })
-            | NodeEnum::UnlistenStmt(nodes::UnlistenStmt { conditionname: _ }) => self.class = Class::Listen,
+            NodeEnum::ListenStmt(nodes::ListenStmt { conditionname: _ }) => self.class = Class::Listen,
+            // It only takes away: drivers send it when they put a connection back into a pool.
+            NodeEnum::UnlistenStmt(nodes::UnlistenStmt { conditionname: _ }) => self.class = Class::Set,
             NodeEnum::NotifyStmt(nodes::NotifyStmt {
                 conditionname: _,
                 payload: _,

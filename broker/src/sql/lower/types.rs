@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use super::Walk;
 use super::create::Host;
-use super::define::{ANYWHERE, EVERYTHING, object_names, on_table};
+use super::define::{ANYWHERE, object_names, on_table};
 use super::names::{option, string};
 use super::scope::{Column, Item, Output};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node, ObjectType};
-use crate::sql::{Class, Kind};
+use crate::sql::{Class, EVERYTHING, Kind};
 
 /// The kind that a rule names for one of the grammar's; `None` for relations, parts of them, and what no rule can name.
 pub(super) fn kind_of(object: ObjectType) -> Option<Kind> {
@@ -134,10 +134,16 @@ impl Walk<'_> {
             self.opaque(format!("CREATE of {}", words_of(object)));
             return;
         };
-        if let Some((schema, name)) = self.touch_new(Class::Create, kind, defnames)
-            && *replace
-        {
-            self.touch_object(Class::Alter, kind, &schema, &name);
+        if let Some((schema, name)) = self.touch_new(Class::Create, kind, defnames) {
+            if *replace {
+                self.touch_object(Class::Alter, kind, &schema, &name);
+            }
+            if kind == Kind::Function {
+                if *replace {
+                    self.replaces_function(&schema, &name);
+                }
+                self.function_appears(&schema, &name);
+            }
         }
         for node in definition {
             self.definition(object, node);
@@ -379,7 +385,12 @@ impl Walk<'_> {
             _ => None,
         };
         match arrives {
-            Some((kind, name)) => self.touch_object(Class::Alter, kind, newschema, &name),
+            Some((kind, name)) => {
+                self.touch_object(Class::Alter, kind, newschema, &name);
+                if kind == Kind::Function {
+                    self.function_appears(newschema, &name);
+                }
+            }
             None => self.opaque("SET SCHEMA of a kind that is not enforced yet"),
         }
     }

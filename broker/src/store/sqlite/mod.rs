@@ -6,6 +6,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use super::{
     TotalsRow,
 };
 use crate::base::id::GrantId;
+use crate::sql::bound::Sight;
 
 /// How many calls may wait for the writer.
 const QUEUE: usize = 1024;
@@ -168,6 +170,10 @@ impl Store for Sqlite {
 
     fn purge(&self, purge: Purge) -> Answer<'_, u64> {
         self.call(move |db| rows::purge(db, &purge))
+    }
+
+    fn see(&self, place: String, new: Vec<Sight>) -> Answer<'_, BTreeSet<Sight>> {
+        self.call(move |db| rows::see(db, &place, &new))
     }
 
     fn ping(&self) -> Answer<'_, ()> {

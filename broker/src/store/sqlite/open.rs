@@ -10,7 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreFault;
 
 /// Applied in order; `PRAGMA user_version` says how many already are.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_grants.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_grants.sql"),
+    include_str!("../migrations/0002_sights.sql"),
+];
 /// Marks the file as this product's: the letters `hdba`.
 const APPLICATION_ID: i64 = 0x6864_6261;
 /// A broker that is being replaced gets this long to let go of the file.

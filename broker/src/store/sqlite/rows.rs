@@ -1,11 +1,12 @@
 //! The statements of the embedded store. Every function runs inside the writer's transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::GrantId;
+use crate::sql::bound::Sight;
 use crate::store::{
     Digest, EndOutcome, Ended, Filter, GrantRow, MintRefusal, Outcome, Purge, Replay, Restored, StoreFault, TokenUse,
     TotalsRow,
@@ -261,6 +262,34 @@ pub fn purge(db: &Connection, purge: &Purge) -> Result<u64, StoreFault> {
         .prepare_cached("DELETE FROM grants WHERE ended_at < ?1")?
         .execute([purge.ended_before.as_microsecond()])?;
     Ok(u64::try_from(gone).unwrap_or(u64::MAX))
+}
+
+pub fn see(db: &Connection, place: &str, new: &[Sight]) -> Result<BTreeSet<Sight>, StoreFault> {
+    let mut insert = db.prepare_cached("INSERT OR IGNORE INTO sights VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for sight in new {
+        insert.execute(params![
+            place,
+            sight.scope,
+            sight.oid,
+            sight.number,
+            sight.schema,
+            sight.table,
+            sight.column
+        ])?;
+    }
+    let mut select =
+        db.prepare_cached("SELECT scope, oid, number, schema, relation, column FROM sights WHERE place = ?1")?;
+    let rows = select.query_map([place], |row| {
+        Ok(Sight {
+            scope: row.get(0)?,
+            oid: row.get(1)?,
+            number: row.get(2)?,
+            schema: row.get(3)?,
+            table: row.get(4)?,
+            column: row.get(5)?,
+        })
+    })?;
+    rows.map(|row| row.map_err(StoreFault::from)).collect()
 }
 
 /// A row of `grants` as read, not yet trusted.

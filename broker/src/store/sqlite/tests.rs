@@ -63,7 +63,7 @@ fn a_newer_store_is_refused() {
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
     let fault = Sqlite::open(directory.path()).unwrap_err();
-    assert_eq!(fault, StoreFault::TooNew { found: 99, known: 1 });
+    assert_eq!(fault, StoreFault::TooNew { found: 99, known: 2 });
     assert_eq!(fault.code(), "store-too-new");
 }
 

@@ -25,6 +25,10 @@ pub struct TotalsView {
     statements: std::collections::BTreeMap<String, u64>,
     /// Rows returned or affected.
     rows: u64,
+    /// Masked values by column: for each masked column that a statement reads, the rows it handed out.
+    masked: std::collections::BTreeMap<String, u64>,
+    /// What was found in texts and replaced, by kind.
+    detected: std::collections::BTreeMap<String, u64>,
     /// Statements denied.
     denied: u64,
     /// The first denials. Never a literal of a statement.
@@ -61,6 +65,8 @@ impl From<(GrantRow, TotalsRow)> for GrantReport {
                 sessions: totals.sessions,
                 statements: totals.statements,
                 rows: totals.rows,
+                masked: totals.masked,
+                detected: totals.detected,
                 denied: totals.denied,
                 denials: totals.denials,
             },

@@ -1,0 +1,208 @@
+//! The net of a scope with `detect`: every text that the server sends is looked through before the client has it. A row is
+//! taken whole for that, however its bytes come in; one that is too large to be held ends the session.
+
+use bytes::BytesMut;
+
+use super::pending::Expect;
+use super::{End, Session};
+use crate::detect::{Form, Found, Kinds, scrub};
+use crate::policy::Scope;
+use crate::wire::answer::Complaint;
+use crate::wire::backend::{self, Column};
+use crate::wire::frame::{HEADER, Head};
+use crate::wire::frontend::{self, frame};
+
+/// The largest row that is looked through, in bytes.
+pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+
+/// The fields of an error or a notice that can quote a value: message, detail, hint, context, and a query of the server's own.
+const WORDS: &[u8] = b"MDHWq";
+
+/// Types that hold no text, by OID: numbers, times, bits, bytes, addresses of networks, shapes, and arrays of them.
+const NO_TEXT: &[u32] = &[
+    16, 17, 20, 21, 22, 23, 26, 27, 28, 29, 30, 600, 601, 602, 603, 604, 628, 650, 651, 700, 701, 718, 774, 775, 790,
+    791, 829, 869, 1000, 1001, 1005, 1007, 1010, 1011, 1012, 1016, 1017, 1021, 1022, 1028, 1040, 1041, 1082, 1083,
+    1114, 1115, 1182, 1183, 1184, 1185, 1186, 1187, 1231, 1266, 1270, 1560, 1561, 1562, 1563, 1700, 2278, 2950, 2951,
+    3220, 3221, 5069,
+];
+/// text, varchar, char(n), name, xml, and what has no type: their binary form is the text itself.
+const TEXT: &[u32] = &[19, 25, 142, 705, 1042, 1043, 2275];
+const JSON: u32 = 114;
+const JSONB: u32 = 3802;
+
+/// What the server sends, as far as it must be known to be read.
+#[derive(Debug)]
+pub(super) struct Net {
+    kinds: Kinds,
+    /// How each column of the result at hand is read.
+    shape: Option<Vec<Reading>>,
+    /// The result at hand is a COPY in binary format.
+    binary: bool,
+    /// The beginning of a line of COPY whose end has not come.
+    held: BytesMut,
+}
+
+/// How a value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Not at all.
+    Not,
+    As(Form),
+    /// Behind the byte that tells the version of jsonb's binary form.
+    Versioned,
+}
+
+impl Net {
+    /// The net of a scope, if it has one.
+    pub(super) fn of(scope: &Scope) -> Option<Self> {
+        let kinds: Kinds = scope.detect.keys().copied().collect();
+        (!kinds.is_empty()).then(|| Self {
+            kinds,
+            shape: None,
+            binary: false,
+            held: BytesMut::new(),
+        })
+    }
+
+    /// A row of a result: what goes to the client in its place, if anything does.
+    fn row(&self, body: &[u8], found: &mut Found) -> Result<Option<BytesMut>, End> {
+        let Some(shape) = &self.shape else {
+            return Err(End::UpstreamGone);
+        };
+        let clean = |column: usize, value: &[u8]| match shape.get(column)? {
+            Reading::Not => None,
+            Reading::As(form) => scrub(value, *form, self.kinds, found),
+            Reading::Versioned => {
+                let (version, text) = value.split_first()?;
+                let mut clean = scrub(text, Form::Json, self.kinds, found)?;
+                clean.insert(0, *version);
+                Some(clean)
+            }
+        };
+        backend::data_row(body, shape.len(), clean).map_err(|_| End::UpstreamGone)
+    }
+
+    /// A piece of COPY data: what goes to the client in its place, if anything does; nothing at all until a line is whole.
+    fn piece(&mut self, body: &[u8], found: &mut Found) -> Result<Option<BytesMut>, End> {
+        if self.binary {
+            if !backend::is_binary_copy(body) {
+                return Err(too_large("a piece of binary COPY data does not end with a row"));
+            }
+            return Ok(scrub(body, Form::Packed, self.kinds, found).map(|clean| piece_of(&clean)));
+        }
+        if self.held.is_empty() && body.ends_with(b"\n") {
+            return Ok(scrub(body, Form::Mixed, self.kinds, found).map(|clean| piece_of(&clean)));
+        }
+        self.held.extend_from_slice(body);
+        if self.held.len() > LARGEST {
+            return Err(too_large("a row of COPY is larger than what is looked through"));
+        }
+        if body.ends_with(b"\n") {
+            Ok(Some(self.rest(found)))
+        } else {
+            Ok(Some(BytesMut::new()))
+        }
+    }
+
+    /// What is held of a line, as a piece of COPY data; empty when nothing is.
+    fn rest(&mut self, found: &mut Found) -> BytesMut {
+        let held = self.held.split();
+        if held.is_empty() {
+            return held;
+        }
+        let clean = scrub(&held, Form::Mixed, self.kinds, found);
+        piece_of(clean.as_deref().unwrap_or(&held))
+    }
+}
+
+fn piece_of(data: &[u8]) -> BytesMut {
+    let mut out = BytesMut::with_capacity(data.len() + HEADER);
+    frame(&mut out, b'd', |out| out.extend_from_slice(data));
+    out
+}
+
+fn reading(column: &Column) -> Reading {
+    match (column.of, column.binary) {
+        (of, _) if NO_TEXT.contains(&of) => Reading::Not,
+        (of, _) if TEXT.contains(&of) => Reading::As(Form::Text),
+        (JSON, _) | (JSONB, false) => Reading::As(Form::Json),
+        (JSONB, true) => Reading::Versioned,
+        (_, false) => Reading::As(Form::Mixed),
+        (_, true) => Reading::As(Form::Packed),
+    }
+}
+
+fn too_large(text: &str) -> End {
+    let hint = format!(
+        "this scope looks through what is read (`detect`), up to {} MiB a row: leave large columns out",
+        LARGEST / 1024 / 1024
+    );
+    End::Fatal(Box::new(Complaint::fatal("54000", text).hint(hint)))
+}
+
+impl<C> Session<C> {
+    /// What goes to the client in the place of a row or a piece of COPY data at the head of `rest`; `None` when it goes as it is.
+    pub(super) fn caught(&mut self, head: Head, rest: &[u8]) -> Result<Option<BytesMut>, End> {
+        let Some(net) = &mut self.net else {
+            return Ok(None);
+        };
+        let Some(body) = rest.get(HEADER..head.total) else {
+            return Err(too_large("a row is larger than what is looked through"));
+        };
+        match head.tag {
+            b'D' => net.row(body, self.log.found()),
+            _ => net.piece(body, self.log.found()),
+        }
+    }
+
+    /// The same of an error, a notice or a notification.
+    pub(super) fn caught_words(&mut self, tag: u8, body: &[u8]) -> Result<Option<BytesMut>, End> {
+        let Some(net) = &self.net else {
+            return Ok(None);
+        };
+        let found = self.log.found();
+        let clean = |text: &[u8]| scrub(text, Form::Mixed, net.kinds, found);
+        let words = match tag {
+            b'E' | b'N' => backend::respelled(tag, body, WORDS, clean),
+            b'A' => backend::renotified(body, clean),
+            _ => return Ok(None),
+        };
+        words.map_err(|_| End::UpstreamGone)
+    }
+
+    /// The columns of the rows that follow.
+    pub(super) fn rows_follow(&mut self, body: &[u8]) -> Result<(), End> {
+        if let Some(net) = &mut self.net {
+            let columns = backend::columns(body).map_err(|_| End::UpstreamGone)?;
+            net.shape = Some(columns.iter().map(reading).collect());
+        }
+        Ok(())
+    }
+
+    /// COPY data follows, in text (0) or binary (1) format.
+    pub(super) fn copy_follows(&mut self, body: &[u8]) {
+        if let Some(net) = &mut self.net {
+            net.binary = body.first() != Some(&0);
+            net.held.clear();
+        }
+    }
+
+    /// What is left of COPY data at its end.
+    pub(super) fn copy_over(&mut self) -> BytesMut {
+        match &mut self.net {
+            Some(net) => net.rest(self.log.found()),
+            None => BytesMut::new(),
+        }
+    }
+
+    /// The rows of a portal are about to be asked for: the broker has it described, whatever the client knows of it. What
+    /// is sent for that; empty where nothing is looked through.
+    pub(super) fn describe_for_net(&mut self, portal: &str) -> BytesMut {
+        let mut out = BytesMut::new();
+        if self.net.is_some() {
+            frontend::put_describe_portal(&mut out, portal);
+            self.pending.push_back(Expect::OwnDescribe);
+        }
+        out
+    }
+}

@@ -1,0 +1,1 @@
+ALTER TABLE app.invoices DROP COLUMN state;

@@ -1,0 +1,192 @@
+"""Masked tables through psycopg (text and binary), asyncpg, SQLAlchemy and Django: masked values in their own types, no
+raw value anywhere, and writes to what is not masked.
+
+Reports as JSON on the last line."""
+
+import asyncio
+import datetime
+import decimal
+import json
+import os
+import ssl
+import sys
+import types
+
+import asyncpg
+import django
+import psycopg
+from django.apps import AppConfig
+from django.conf import settings
+from sqlalchemy import ForeignKey, String, create_engine, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship, selectinload
+
+REPORT = {}
+MASKED = ("x***@example.test", "***************1234", datetime.date(1980, 1, 1), decimal.Decimal("1000.00"), {"ssn": None, "k": 1}, None)
+COLUMNS = "email, card, born, salary, extra, tags"
+
+
+def same(what, got, want):
+    if "canary" in str(got).lower():
+        sys.exit(f"{what}: raw: {got!r}")
+    if got != want:
+        sys.exit(f"{what}: got {got!r}, want {want!r}")
+    REPORT[what] = True
+
+
+def with_psycopg():
+    with psycopg.connect(autocommit=True) as conn:
+        for binary in (False, True):
+            word = "binary" if binary else "text"
+            cursor = conn.cursor(binary=binary)
+            sql = f"SELECT {COLUMNS} FROM crm.people WHERE id = %s"
+            for turn in ("once", "twice", "thrice"):
+                row = cursor.execute(sql, (1,), prepare=True).fetchone()
+                same(f"psycopg {word} {turn}", row, MASKED)
+            same(f"psycopg {word} oracle", cursor.execute("SELECT id FROM crm.people WHERE card = %s", ("4111-1111-1111-1234",)).fetchall(), [])
+            try:
+                cursor.execute("SELECT email::text::int FROM crm.people")
+                sys.exit("a text became a number")
+            except psycopg.Error as error:
+                same(f"psycopg {word} error", "withheld" in str(error), True)
+        with conn.transaction(), conn.cursor("named", binary=True) as cursor:
+            cursor.execute("SELECT email FROM crm.people ORDER BY id")
+            same("psycopg named cursor", cursor.fetchmany(2), [("x***@example.test",)] * 2)
+        for form in ("", "(FORMAT csv)", "(FORMAT binary)"):
+            with conn.cursor().copy(f"COPY crm.people (id, email, card) TO STDOUT {form}") as copy:
+                data = b"".join(bytes(block) for block in copy)
+            same(f"psycopg copy {form}", b"CANARY" in data.upper() or b"4111" in data, False)
+            same(f"psycopg copy {form} masked", b"x***@example.test" in data, True)
+
+
+async def with_asyncpg():
+    context = ssl.create_default_context(cafile=os.environ["PGSSLROOTCERT"])
+    conn = await asyncpg.connect(ssl=context)
+    statement = await conn.prepare(f"SELECT {COLUMNS} FROM crm.people WHERE id = $1")
+    same("asyncpg described", [a.name for a in statement.get_attributes()], COLUMNS.split(", "))
+    want = (*MASKED[:4], json.dumps({"k": 1, "ssn": None}), MASKED[5])
+    for turn in ("once", "twice"):
+        same(f"asyncpg {turn}", tuple(await statement.fetchrow(1)), want)
+    same("asyncpg row", (await conn.fetchrow("SELECT o, o.id FROM (SELECT id, email FROM crm.people) o ORDER BY id"))["o"][1], "x***@example.test")
+    async with conn.transaction():
+        same("asyncpg cursor", [r["email"] async for r in conn.cursor("SELECT email FROM crm.people", prefetch=1)], ["x***@example.test"] * 3)
+    await conn.close()
+
+
+class Crm(AppConfig):
+    """Django finds what points back at a model only among installed applications."""
+
+    name = "crm"
+    path = os.path.dirname(__file__)
+
+
+class Base(DeclarativeBase):
+    __table_args__ = {"schema": "crm"}
+
+
+class Person(Base):
+    __tablename__ = "people"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    email: Mapped[str] = mapped_column(String(80))
+    born: Mapped[datetime.date | None]
+    orders: Mapped[list["Order"]] = relationship(back_populates="buyer")
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person: Mapped[int] = mapped_column(ForeignKey("crm.people.id"))
+    note: Mapped[str | None]
+    buyer: Mapped[Person] = relationship(back_populates="orders")
+
+
+def with_sqlalchemy():
+    engine = create_engine("postgresql+psycopg://")
+    with Session(engine) as session:
+        same("sqlalchemy get", session.get(Person, 1).email, "x***@example.test")
+        page = session.scalars(select(Person).order_by(Person.email, Person.id).offset(1).limit(2)).all()
+        same("sqlalchemy page", [(p.id, p.email) for p in page], [(2, "x***@example.test"), (3, "x***@example.test")])
+        joined = session.scalars(select(Order).join(Order.buyer).options(joinedload(Order.buyer)).where(Person.name == "Ann")).all()
+        same("sqlalchemy joined", [o.buyer.email for o in joined], ["x***@example.test"])
+        people = session.scalars(select(Person).options(selectinload(Person.orders)).order_by(Person.id)).all()
+        same("sqlalchemy selectin", [(p.born and p.born.year, len(p.orders)) for p in people], [(1980, 1), (1990, 1), (None, 0)])
+        grouped = session.execute(select(Person.id, Person.email, func.count(Order.id)).outerjoin(Order).group_by(Person.id).order_by(Person.id)).all()
+        same("sqlalchemy group", [tuple(row) for row in grouped], [(1, "x***@example.test", 1), (2, "x***@example.test", 1), (3, "x***@example.test", 0)])
+        ann = session.get(Person, 1)
+        ann.name = "Anne"
+        session.add(Person(id=7, name="Eve", email="eve.mine@corp.example", born=datetime.date(2001, 2, 3)))
+        session.commit()
+        same("sqlalchemy written", session.scalar(select(Person.name).where(Person.id == 1)), "Anne")
+        same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), "x***@example.test")
+        session.delete(session.get(Person, 7))
+        session.commit()
+    engine.dispose()
+
+
+def with_django():
+    sys.modules["crm"] = types.ModuleType("crm")
+    settings.configure(
+        INSTALLED_APPS=["__main__.Crm"],
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": os.environ["PGDATABASE"],
+                "HOST": os.environ["PGHOST"],
+                "PORT": os.environ["PGPORT"],
+                "USER": os.environ["PGUSER"],
+                "PASSWORD": os.environ["PGPASSWORD"],
+                "OPTIONS": {"sslmode": os.environ["PGSSLMODE"], "sslrootcert": os.environ["PGSSLROOTCERT"]},
+            }
+        },
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        USE_TZ=True,
+    )
+    django.setup()
+    from django.core.paginator import Paginator
+    from django.db import models
+
+    class People(models.Model):
+        id = models.IntegerField(primary_key=True)
+        name = models.TextField()
+        email = models.TextField(null=True)
+        born = models.DateField(null=True)
+
+        class Meta:
+            app_label = "crm"
+            db_table = '"crm"."people"'
+
+    class Orders(models.Model):
+        id = models.IntegerField(primary_key=True)
+        person = models.ForeignKey(People, models.CASCADE, db_column="person")
+        note = models.TextField(null=True)
+
+        class Meta:
+            app_label = "crm"
+            db_table = '"crm"."orders"'
+
+    same("django get", People.objects.get(pk=1).email, "x***@example.test")
+    page = Paginator(People.objects.order_by("email", "id"), 2).page(2)
+    same("django page", [(p.id, p.email) for p in page], [(3, "x***@example.test")])
+    same("django joined", Orders.objects.select_related("person").get(person__name="Bob").person.email, "x***@example.test")
+    grouped = People.objects.annotate(n=models.Count("orders")).order_by("id").values_list("id", "email", "n")
+    same("django group", list(grouped), [(1, "x***@example.test", 1), (2, "x***@example.test", 1), (3, "x***@example.test", 0)])
+    whole = People.objects.annotate(n=models.Count("orders")).order_by("id")
+    same("django annotated", [(p.name, p.n) for p in whole], [("Anne", 1), ("Bob", 1), ("Cyd", 0)])
+    same("django filtered", People.objects.filter(email__startswith="ann.").count(), 0)
+    same("django updated", People.objects.filter(pk=2).update(name="Rob"), 1)
+    bob = People.objects.only("id", "name").get(pk=2)
+    bob.name = "Bob"
+    bob.save(update_fields=["name"])
+    made = People.objects.create(id=8, name="Fay", email="fay.mine@corp.example")
+    same("django made", People.objects.get(pk=8).email, "x***@example.test")
+    Orders.objects.create(id=80, person=made, note="n")
+    same("django deleted", Orders.objects.filter(person__name="Fay").delete()[0], 1)
+    made.delete()
+    same("django gone", People.objects.filter(pk=8).exists(), False)
+
+
+with_psycopg()
+asyncio.run(with_asyncpg())
+with_sqlalchemy()
+with_django()
+print(json.dumps(REPORT), file=sys.stdout)
