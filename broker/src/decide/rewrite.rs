@@ -11,11 +11,11 @@ use super::Denial;
 use super::judge::covers_column;
 use super::reason::{self, relation, verb};
 use super::sights::{self, Fresh, Strayed};
-use crate::mask::{self, Mask};
+use crate::mask::Mask;
 use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
-use crate::sql::splice::{Replacement, SpliceFault, Stand};
+use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{
     Class, Columns, FunctionName, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch,
 };
@@ -393,19 +393,6 @@ impl<'a> Masked<'a> {
         meant.filter(|_| !system && !named())
     }
 
-    /// Those of `columns` that may be read where nothing stands for the relation: none of one whose masks nobody knows.
-    pub(super) fn plain<'c>(&self, relation: &Relation, columns: Vec<&'c str>) -> Vec<&'c str> {
-        let key = place(relation);
-        let unknown = self.broken.contains_key(&key) || self.strayed.contains_key(&key);
-        if unknown || self.meant_for(relation).is_some() {
-            return Vec::new();
-        }
-        let masked = self.columns.get(&key);
-        let hides =
-            |column: &str| masked.is_some_and(|masks| masks.contains_key(column)) || self.is_fresh(relation, column);
-        columns.into_iter().filter(|column| !hides(column)).collect()
-    }
-
     /// A view reads what it reads raw.
     pub(super) fn behind_views(&self, statement: &Statement) -> Result<(), Box<Denial>> {
         for implied in &statement.implied {
@@ -482,57 +469,6 @@ impl<'a> Masked<'a> {
         Ok(Replacement { source, stand, grouped })
     }
 
-    /// What stands for the relation: the view that the database keeps for it, or the view's query.
-    fn stand(
-        &self,
-        source: &Source,
-        relation: &Relation,
-        masks: &BTreeMap<&'a str, &'a MaskRule>,
-    ) -> Result<Stand, Unfitting<'a>> {
-        let class = match source.form {
-            Form::From | Form::Lock => Class::Select,
-            Form::Copy(_) => Class::CopyOut,
-        };
-        // COPY of a table leaves out what is computed, unless it is named.
-        let columns: Vec<&str> = match &source.form {
-            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
-            Form::Copy(_) => {
-                let known = relation.columns.iter().zip(&relation.facts);
-                let written = known.filter(|(_, fact)| !fact.generated);
-                written.map(|(name, _)| name.as_str()).collect()
-            }
-            Form::From | Form::Lock => relation.columns.iter().map(String::as_str).collect(),
-        };
-        let columns: Vec<&str> = columns
-            .into_iter()
-            .filter(|column| !self.is_fresh(relation, column))
-            .collect();
-        match (self.scope.enforcement, &source.form) {
-            (Enforcement::Shared, _) => self
-                .rows(class, source.only, relation, masks, &columns)
-                .map(Stand::Query),
-            (Enforcement::Role, form) => {
-                let View { name, .. } = self.view(class, source.only, relation, masks)?;
-                let schema = mask::SCHEMA.to_owned();
-                let list = || {
-                    columns
-                        .iter()
-                        .map(|name| identifier(name))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                };
-                Ok(match form {
-                    Form::From | Form::Lock => Stand::Relation { schema, name },
-                    Form::Copy(_) => Stand::Query(format!(
-                        "SELECT {} FROM {} AS {INNER}",
-                        list(),
-                        qualified(&schema, &name)
-                    )),
-                })
-            }
-        }
-    }
-
     /// The rows that the scope may see: every one of `columns` in its place; what is out of reach is NULL.
     fn rows(
         &self,
@@ -577,7 +513,9 @@ impl<'a> Masked<'a> {
         for name in columns {
             let known = relation.columns.iter().zip(&relation.facts);
             for (name, fact) in known.filter(|(known, _)| known == name) {
-                list.push(column(name, fact)?);
+                if !self.is_fresh(relation, name) {
+                    list.push(column(name, fact)?);
+                }
             }
         }
         let only = if only { "ONLY " } else { "" };

@@ -136,7 +136,9 @@ pub async fn look(
         cause,
         sqlstate: None,
     };
-    let snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    let mut snapshot = read_user(&Snapshot::default(), &schema).map_err(malformed)?;
+    let (memory, controls, target) = place.sight;
+    memory.bind(controls, target, &mut snapshot).await?;
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     Ok((snapshot, document))
 }

@@ -48,6 +48,8 @@ pub struct Roles(Arc<HashMap<String, Arc<Database>>>);
 struct Database {
     target: Arc<Target>,
     controls: Controls,
+    /// What policies saw first there: without it a view would show what came later.
+    memory: Arc<Memory>,
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
@@ -123,6 +125,7 @@ impl Roles {
                 let database = Database {
                     target: target.clone(),
                     controls: controls.clone(),
+                    memory: memory.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
                     memory: memory.clone(),
@@ -445,6 +448,7 @@ impl Database {
             database: &self.target.name,
             names: &self.names,
             key: self.key.as_ref(),
+            sight: (&self.memory, &self.controls, &self.target),
         };
         let (mut snapshot, document) = group::look(&transaction, on, name, about).await?;
         self.memory.bind(&self.controls, &self.target, &mut snapshot).await?;

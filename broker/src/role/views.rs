@@ -5,6 +5,7 @@
 //! drops and makes views around a judged statement.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{GenericClient, Transaction};
@@ -13,10 +14,13 @@ use super::fault::RoleFault;
 use super::keys;
 use super::lack::{self, Lack};
 use super::names::Names;
+use crate::catalog::Memory;
 use crate::decide::rewrite::View;
 use crate::mask::SCHEMA;
 use crate::mask::keyed::{Pads, TABLE};
 use crate::sql::quote::{identifier, literal, qualified};
+use crate::upstream::Target;
+use crate::upstream::control::Controls;
 
 /// Whether the table of the key is there, is the broker's own, and no view reads it.
 const KEY_IS_IDLE: &str = "SELECT COALESCE((SELECT pg_catalog.pg_has_role(CURRENT_USER, t.relowner, 'USAGE') FROM pg_catalog.pg_class t \
@@ -33,6 +37,8 @@ pub struct Place<'a> {
     pub names: &'a Names,
     /// The key of masks.
     pub key: Option<&'a Pads>,
+    /// What policies saw first there, and how it is asked.
+    pub sight: (&'a Memory, &'a Controls, &'a Arc<Target>),
 }
 
 /// What became of the views of a scope.
@@ -51,7 +57,9 @@ pub async fn build(
     (views, keyed): (&[View], bool),
     owners: &[&str],
 ) -> Result<Built, RoleFault> {
-    let Place { database, names, key } = place;
+    let Place {
+        database, names, key, ..
+    } = place;
     let failed = |error: tokio_postgres::Error| RoleFault::of(database, "the views of masked tables", &error);
     let mut built = Built::default();
     let schema = Schema::look(transaction).await.map_err(failed)?;

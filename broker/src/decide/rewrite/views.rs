@@ -9,10 +9,14 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::{Masked, Unfitting};
+use super::{INNER, Masked, Unfitting, place};
 use crate::decide::judge::covers_column;
-use crate::policy::{MaskRule, Scope};
-use crate::sql::{Class, Relation, RelationKind, Snapshot};
+use crate::mask;
+use crate::policy::{Enforcement, MaskRule, Scope};
+use crate::sql::quote::{identifier, qualified};
+use crate::sql::source::Form;
+use crate::sql::splice::Stand;
+use crate::sql::{Class, Relation, RelationKind, Snapshot, Source};
 
 /// The bytes of the digest that a name shows.
 const SHOWN: usize = 20;
@@ -51,8 +55,13 @@ pub fn views(scope: &Scope, snapshot: &Snapshot) -> Vec<View> {
             RelationKind::Table | RelationKind::View | RelationKind::MaterializedView | RelationKind::Foreign
         );
         let known = relation.facts.len() == relation.columns.len();
-        let gone = masked.broken.contains_key(&key) || masked.strayed.contains_key(&key);
-        if never || !rows || !known || gone || masked.meant_for(relation).is_some() {
+        if never
+            || !rows
+            || !known
+            || masked.broken.contains_key(&key)
+            || masked.strayed.contains_key(&key)
+            || masked.meant_for(relation).is_some()
+        {
             continue;
         }
         for (class, only) in [(Class::Select, false), (Class::Select, true), (Class::CopyOut, true)] {
@@ -70,6 +79,66 @@ pub fn views(scope: &Scope, snapshot: &Snapshot) -> Vec<View> {
 }
 
 impl<'a> Masked<'a> {
+    /// Those of `columns` that may be read where nothing stands for the relation: none of one whose masks nobody knows.
+    pub(in crate::decide) fn plain<'c>(&self, relation: &Relation, columns: Vec<&'c str>) -> Vec<&'c str> {
+        let here = place(relation);
+        let unknown = self.broken.contains_key(&here) || self.strayed.contains_key(&here);
+        if unknown || self.meant_for(relation).is_some() {
+            return Vec::new();
+        }
+        let Some(masks) = self.columns.get(&place(relation)) else {
+            return columns;
+        };
+        columns
+            .into_iter()
+            .filter(|column| !masks.contains_key(column) && !self.is_fresh(relation, column))
+            .collect()
+    }
+
+    /// What stands for the relation: the view that the database keeps for it, or the view's query.
+    pub(super) fn stand(
+        &self,
+        source: &Source,
+        relation: &Relation,
+        masks: &BTreeMap<&'a str, &'a MaskRule>,
+    ) -> Result<Stand, Unfitting<'a>> {
+        let class = match source.form {
+            Form::From | Form::Lock => Class::Select,
+            Form::Copy(_) => Class::CopyOut,
+        };
+        // COPY of a table leaves out what is computed, unless it is named.
+        let columns: Vec<&str> = match &source.form {
+            Form::Copy(named) if !named.is_empty() => named.iter().map(String::as_str).collect(),
+            Form::Copy(_) => {
+                let known = relation.columns.iter().zip(&relation.facts);
+                let written = known.filter(|(_, fact)| !fact.generated);
+                written.map(|(name, _)| name.as_str()).collect()
+            }
+            Form::From | Form::Lock => relation.columns.iter().map(String::as_str).collect(),
+        };
+        match (self.scope.enforcement, &source.form) {
+            (Enforcement::Shared, _) => self
+                .rows(class, source.only, relation, masks, &columns)
+                .map(Stand::Query),
+            (Enforcement::Role, form) => {
+                let View { name, .. } = self.view(class, source.only, relation, masks)?;
+                let schema = mask::SCHEMA.to_owned();
+                let list = || {
+                    let shown = columns.iter().filter(|name| !self.is_fresh(relation, name));
+                    shown.map(|name| identifier(name)).collect::<Vec<_>>().join(", ")
+                };
+                Ok(match form {
+                    Form::From | Form::Lock => Stand::Relation { schema, name },
+                    Form::Copy(_) => Stand::Query(format!(
+                        "SELECT {} FROM {} AS {INNER}",
+                        list(),
+                        qualified(&schema, &name)
+                    )),
+                })
+            }
+        }
+    }
+
     /// The view that stands for `relation` in statements that read it as `class` does.
     pub(super) fn view(
         &self,
@@ -78,8 +147,7 @@ impl<'a> Masked<'a> {
         relation: &Relation,
         masks: &BTreeMap<&'a str, &'a MaskRule>,
     ) -> Result<View, Unfitting<'a>> {
-        let columns = relation.columns.iter().map(String::as_str);
-        let columns: Vec<&str> = columns.filter(|column| !self.is_fresh(relation, column)).collect();
+        let columns: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
         // Without children ONLY makes no difference, and one view serves both.
         let only = only && self.has_children(relation);
         let query = self.rows(class, only, relation, masks, &columns)?;
