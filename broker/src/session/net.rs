@@ -121,7 +121,7 @@ fn piece_of(data: &[u8]) -> BytesMut {
     out
 }
 
-fn reading(column: &Column) -> Reading {
+fn reading(column: Column) -> Reading {
     match (column.of, column.binary) {
         (of, _) if NO_TEXT.contains(&of) => Reading::Not,
         (of, _) if TEXT.contains(&of) => Reading::As(Form::Text),
@@ -174,7 +174,7 @@ impl<C> Session<C> {
     pub(super) fn rows_follow(&mut self, body: &[u8]) -> Result<(), End> {
         if let Some(net) = &mut self.net {
             let columns = backend::columns(body).map_err(|_| End::UpstreamGone)?;
-            net.shape = Some(columns.iter().map(reading).collect());
+            net.shape = Some(columns.into_iter().map(reading).collect());
         }
         Ok(())
     }

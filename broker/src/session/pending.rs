@@ -67,7 +67,7 @@ pub struct Run {
     /// An error of it may quote columns that the scope does not read.
     pub blind: bool,
     /// What it shows of masked columns.
-    pub shows: Shows,
+    pub shows: Option<Box<Shows>>,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -88,7 +88,7 @@ impl Run {
             started: self.started,
             class: self.class,
             blind: self.blind,
-            shows: self.shows.clone(),
+            shows: self.shows.take(),
             makes: self.makes.take(),
             copy: self.copy.take(),
         }
