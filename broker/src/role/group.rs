@@ -33,9 +33,8 @@ pub struct Synced {
     pub idle: BTreeSet<Right>,
 }
 
-/// What there is to give rights on, and what the role holds.
 #[derive(Deserialize)]
-pub struct Document {
+struct Document {
     schemas: Vec<String>,
     routines: Vec<(String, String, String)>,
     held: Vec<Held>,
@@ -105,13 +104,14 @@ pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tok
         .map(|_| ())
 }
 
-/// Makes the role unless it is there, and looks at the schema and at what the role holds.
-pub async fn look(
+/// Makes the role unless it is there, and brings its rights in step with the scope and the schema.
+pub async fn sync(
     transaction: &Transaction<'_>,
     place: views::Place<'_>,
     role: &str,
-    about: &str,
-) -> Result<(Snapshot, Document), RoleFault> {
+    (scope, about): (&Scope, &str),
+    idle: &BTreeSet<Right>,
+) -> Result<Synced, RoleFault> {
     let database = place.database;
     let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(database, doing, &error);
     // Types print with their schemas, and nothing of anybody's can stand in front of the server's own. Views wait for
@@ -140,24 +140,11 @@ pub async fn look(
     let (memory, controls, target) = place.sight;
     memory.bind(controls, target, &mut snapshot).await?;
     let document: Document = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    Ok((snapshot, document))
-}
-
-/// Brings the rights of the role in step with the scope and with what was seen.
-pub async fn sync(
-    transaction: &Transaction<'_>,
-    place: views::Place<'_>,
-    role: &str,
-    scope: &Scope,
-    (snapshot, document): (&Snapshot, &Document),
-    idle: &BTreeSet<Right>,
-) -> Result<Synced, RoleFault> {
-    let failed = |doing| move |error: tokio_postgres::Error| RoleFault::of(place.database, doing, &error);
     let owners: Vec<&str> = scope.can.iter().filter_map(|rule| rule.owner.as_deref()).collect();
-    let wanted = rewrite::views(scope, snapshot);
+    let wanted = rewrite::views(scope, &snapshot);
     let keyed = scope.masks.iter().any(|rule| rule.mask.needs_key());
     let built = views::build(transaction, place, (&wanted, keyed), &owners).await?;
-    let (mut synced, statements) = difference(scope, snapshot, document, (role, built.names, idle));
+    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle));
     for (owner, count) in built.withheld {
         *synced.withheld.entry(owner).or_default() += count;
     }

@@ -53,8 +53,6 @@ struct Database {
     names: Names,
     /// The key of masks.
     key: Option<Pads>,
-    /// What policies saw first.
-    memory: Arc<Memory>,
     state: Mutex<State>,
     /// One comparison at a time: a burst of grants compares once.
     syncing: tokio::sync::Mutex<()>,
@@ -128,7 +126,6 @@ impl Roles {
                     memory: memory.clone(),
                     names: Names::new(instance, &target.name, &target.database),
                     key,
-                    memory: memory.clone(),
                     state: Mutex::default(),
                     syncing: tokio::sync::Mutex::default(),
                     work: Notify::new(),
@@ -450,10 +447,7 @@ impl Database {
             key: self.key.as_ref(),
             sight: (&self.memory, &self.controls, &self.target),
         };
-        let (mut snapshot, document) = group::look(&transaction, on, name, about).await?;
-        self.memory.bind(&self.controls, &self.target, &mut snapshot).await?;
-        let seen = (&snapshot, &document);
-        let synced = group::sync(&transaction, on, name, scope, seen, &idle).await?;
+        let synced = group::sync(&transaction, on, name, (scope, about), &idle).await?;
         transaction.commit().await.map_err(failed)?;
         if synced.granted + synced.revoked > 0 {
             tracing::info!(database = %self.target.name, role = %name, scope = %scope.name, granted = synced.granted,
