@@ -115,9 +115,8 @@ impl<C> Session<C> {
         let mut ended = false;
         for expect in self.pending.iter().rev() {
             match expect {
-                Expect::Sync => ended = true,
                 Expect::Query { runs, .. } if runs.iter().any(|run| run.made(name).is_some()) => return true,
-                Expect::Query { .. } => ended = true,
+                Expect::Sync | Expect::Query { .. } => ended = true,
                 Expect::Parse { name: changed, .. } | Expect::CloseStatement(changed) if changed == name => {
                     return ended;
                 }
