@@ -202,8 +202,7 @@ mod tests {
             let pads = Pads::of(&key);
             let inner = Sha256::digest([pads.inner.as_slice(), message.as_bytes()].concat());
             let outer = Sha256::digest([pads.outer.as_slice(), inner.as_slice()].concat());
-            let shown: String = outer.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(shown, expected);
+            assert_eq!(format!("{:x}", bytes::Bytes::copy_from_slice(&outer)), expected);
         }
         assert_eq!(format!("{:?}", Pads::of(b"secret")), "Pads(…)");
     }
