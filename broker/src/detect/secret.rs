@@ -120,6 +120,9 @@ fn known(rest: &[u8]) -> Option<usize> {
             .take_while(|byte| of.has(**byte))
             .take(usize::from(u16::MAX))
             .count();
+        // A point at the end is the sentence's.
+        let points = body.iter().take(length).rev().take_while(|byte| **byte == b'.').count();
+        let length = length - points;
         (length >= *least).then_some(prefix.len() + length)
     };
     PREFIXES.iter().find_map(fits)
