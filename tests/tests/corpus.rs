@@ -160,7 +160,7 @@ in_parts!(
 in_parts!(
     fresh_attacks_on_masks_do_not_work,
     first 0, second 1, third 2 of 3,
-    |part| only_what_is_known_works("masks", part)
+    |part| fresh("masks", part)
 );
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,10 +90,7 @@ const COUNTED: &[(&str, &[(&str, u64)])] = &[
         &[("crm.people.card", 2), ("crm.people.email", 2)],
     ),
     ("EXPLAIN SELECT email FROM crm.people", &[]),
-    (
-        "INSERT INTO crm.orders SELECT 20 + id, id, email FROM crm.people WHERE id < 3",
-        &[],
-    ),
+    ("CREATE TABLE crm.made AS SELECT id, email FROM crm.people", &[]),
     ("DECLARE c CURSOR WITH HOLD FOR SELECT email FROM crm.people", &[]),
     ("FETCH 2 FROM c", &[("crm.people.email", 2)]),
     ("MOVE 1 FROM c", &[]),

@@ -18,7 +18,8 @@ pub struct Verdict {
     /// The statement class, or nothing when the text could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
-    verdict: &'static str,
+    #[serde(rename = "verdict")]
+    said: &'static str,
     /// The policy lines that allow it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules: Vec<String>,
@@ -65,7 +66,7 @@ impl Verdict {
         };
         Self {
             class,
-            verdict: "allowed",
+            said: "allowed",
             rules: rules.into_iter().collect(),
             masks: explain::masked_columns(statement, scope, ground.snapshot)
                 .into_iter()
@@ -79,7 +80,7 @@ impl Verdict {
     pub fn unreadable(denial: Denial) -> Self {
         Self {
             class: None,
-            verdict: "denied",
+            said: "denied",
             rules: Vec::new(),
             masks: Vec::new(),
             denial: Some(denial),
@@ -98,7 +99,7 @@ impl Verdict {
             rules => format!("by {}", rules.join(", ")),
         };
         let class = self.class.unwrap_or_default();
-        out.toned(Tone::Good, &format!("{place}{} {class} {by}", self.verdict))?;
+        out.toned(Tone::Good, &format!("{place}{} {class} {by}", self.said))?;
         for placed in &self.masks {
             let MaskedColumn {
                 column, mask, origin, ..

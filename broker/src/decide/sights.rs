@@ -10,7 +10,7 @@ use super::reason::{self, relation, verb};
 use super::rewrite::family;
 use crate::policy::{MaskRule, Rule, Scope};
 use crate::sql::bound::{Moved, Sight};
-use crate::sql::{Columns, Kind, Reached, Relation, Snapshot, Statement, Touch};
+use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Statement, Touch};
 
 /// What `scopes` of the database speak of and what was not seen before.
 pub fn sights(scopes: &[Arc<Scope>], snapshot: &Snapshot) -> Vec<Sight> {
@@ -144,6 +144,26 @@ fn touched(touch: &Touch, scope: &Scope, snapshot: &Snapshot) -> Result<(), Box<
         }
     }
     Ok(())
+}
+
+/// Those of `columns` of which the policy says under every name what it says under today's; `None` when nobody reaches
+/// the relation.
+pub(super) fn still_covered<'c>(
+    class: Class,
+    relation: &Relation,
+    columns: &[&'c str],
+    (scope, snapshot): (&Scope, &Snapshot),
+) -> Option<Vec<&'c str>> {
+    let mut left = columns.to_vec();
+    for moved in moved_of(snapshot, &relation.schema, &relation.name) {
+        let was = &moved.was;
+        if is_never(moved, scope) {
+            return None;
+        }
+        let hidden = *was.scope == *scope.digest && !covers(class, (&was.schema, &was.table), &was.column, scope);
+        left.retain(|column| !hidden || *column != moved.column);
+    }
+    Some(left)
 }
 
 fn never_again(asked: &str, moved: &Moved, scope: &Scope) -> Box<Denial> {

@@ -83,11 +83,14 @@ impl<'a> Text<'a> {
     }
 
     /// Notes that so much was looked at, for the test that there is an end to it.
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only counted in tests"))]
-    pub fn looked(&self, _bytes: usize) {
-        #[cfg(test)]
-        self.work.set(self.work.get() + _bytes);
+    #[cfg(test)]
+    pub fn looked(&self, bytes: usize) {
+        self.work.set(self.work.get() + bytes);
     }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests count")]
+    pub fn looked(&self, _: usize) {}
 
     /// The byte at `at`, and 0 beyond the end.
     pub fn byte(&self, at: usize) -> u8 {
@@ -125,7 +128,7 @@ impl<'a> Text<'a> {
     pub fn ends_number(&self, start: usize, end: usize) -> bool {
         let next = self.byte(end);
         let inside = self.left(start).is_ascii_alphabetic();
-        !next.is_ascii_digit() && !(next.is_ascii_alphabetic() && inside)
+        !(next.is_ascii_digit() || next.is_ascii_alphabetic() && inside)
     }
 
     /// What stands before `at` is no letter of the text: an escape (`\n`, `\u00e9`, `%20`), or the length of a packed value.

@@ -92,11 +92,15 @@ fn international(text: &Text<'_>, start: usize, at: usize, plus: bool) -> Option
         return None;
     }
     let (mut digits, mut gaps, mut dots, mut open) = (0, 0, 0, false);
+    // What stands between two digits counts once the second is there.
+    let (mut new_gaps, mut new_dots) = (0, 0);
     let (mut at, mut end) = (at, at);
     while digits <= 15 {
         match text.byte(at) {
             byte if byte.is_ascii_digit() => {
                 digits += 1;
+                gaps += std::mem::take(&mut new_gaps);
+                dots += std::mem::take(&mut new_dots);
                 at += 1;
                 end = at;
                 continue;
@@ -104,15 +108,15 @@ fn international(text: &Text<'_>, start: usize, at: usize, plus: bool) -> Option
             b'(' if !open => open = true,
             b')' if open => open = false,
             b'.' | b'/' => {
-                dots += 1;
-                gaps += 1;
+                new_dots += 1;
+                new_gaps += 1;
             }
             _ => {
                 let gap = text.gap(at);
                 if gap == 0 {
                     break;
                 }
-                gaps += 1;
+                new_gaps += 1;
                 at += gap - 1;
             }
         }

@@ -16,16 +16,13 @@ pub fn read(node: &Node, what: &str, report: &mut Report) -> Detected {
     let known = || Kind::ALL.iter().map(|kind| kind.as_str());
     let mut detected = Detected::new();
     for word in node.words(what, report).unwrap_or_default() {
-        match Kind::ALL.iter().find(|kind| kind.as_str() == word.text) {
-            Some(kind) => {
-                detected.entry(*kind).or_insert_with(|| word.span.origin(report.path()));
-            }
-            None => {
-                let all = known().collect::<Vec<_>>().join(", ");
-                let help = did_you_mean(word.text, known(), &format!("one of: {all}"));
-                let message = format!("`{}` is nothing that can be detected", word.text);
-                report.error(code::INVALID_VALUE, word.span, message, help);
-            }
+        if let Some(kind) = Kind::ALL.iter().find(|kind| kind.as_str() == word.text) {
+            detected.entry(*kind).or_insert_with(|| word.span.origin(report.path()));
+        } else {
+            let all = known().collect::<Vec<_>>().join(", ");
+            let help = did_you_mean(word.text, known(), &format!("one of: {all}"));
+            let message = format!("`{}` is nothing that can be detected", word.text);
+            report.error(code::INVALID_VALUE, word.span, message, help);
         }
     }
     detected

@@ -508,15 +508,6 @@ impl<C> Session<C> {
         }
     }
 
-    /// Whether a change of this class has no effect before a COMMIT that is yet to come: it is made durable with that.
-    fn takes_effect_later(&self, class: Class) -> bool {
-        let rows = matches!(
-            class,
-            Class::Insert | Class::Update | Class::Delete | Class::Merge | Class::CopyIn
-        );
-        rows && self.transaction == b'T' && !self.block_ends
-    }
-
     pub(super) fn note_refused(&mut self, refused: &Refused, text: &str) {
         if let Some(denial) = &refused.denial {
             self.note_denied(denial, text);

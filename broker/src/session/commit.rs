@@ -90,6 +90,15 @@ impl<C> Session<C> {
         false
     }
 
+    /// Whether a change of this class has no effect before a COMMIT that is yet to come: it is made durable with that.
+    pub(super) fn takes_effect_later(&self, class: Class) -> bool {
+        let rows = matches!(
+            class,
+            Class::Insert | Class::Update | Class::Delete | Class::Merge | Class::CopyIn
+        );
+        rows && self.transaction == b'T' && !self.block_ends
+    }
+
     /// True when the client's Sync may be sent now. Outside of a block of the client's it commits.
     pub(super) fn may_sync(&mut self) -> bool {
         let copying = matches!(self.copy, Copy::Open { begun: true, .. } | Copy::Swallow(_));

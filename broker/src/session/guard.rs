@@ -205,6 +205,10 @@ impl<C> Session<C> {
     pub(super) fn execute_may_go(&mut self, head: Head) -> Result<bool, End> {
         let body = frame::body(&self.inbound, head.total).map_err(End::Protocol)?;
         let portal = frontend::execute(body).map_err(End::Protocol)?;
+        if self.portal_is_unsettled(portal) {
+            self.wait_for_view();
+            return Ok(false);
+        }
         let Some(prepared) = self.find_portal(portal) else {
             return Ok(true);
         };

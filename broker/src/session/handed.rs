@@ -42,15 +42,16 @@ impl Handed {
     /// The masked values that `run` has given, by column. It is over; the server counted `told` rows.
     pub fn masked(&mut self, run: &Run, status: Status, told: Option<u64>) -> Counts {
         let handed = std::mem::take(&mut self.rows);
-        let columns = match &run.shows {
-            Shows::Columns(columns) => Some(columns),
-            Shows::Declares(name, columns) => {
+        let columns = match run.shows.as_deref() {
+            None => None,
+            Some(Shows::Columns(columns)) => Some(columns),
+            Some(Shows::Declares(name, columns)) => {
                 if status == Status::Ok && self.cursors.len() < MAX_CURSORS {
                     self.cursors.insert(name.clone(), columns.clone());
                 }
                 None
             }
-            Shows::Fetches(name) => self.cursors.get(name),
+            Some(Shows::Fetches(name)) => self.cursors.get(name),
         };
         let rows = match (run.class, told) {
             (Class::CopyOut, Some(told)) => told,
@@ -67,8 +68,11 @@ impl Handed {
 
 impl<C> Session<C> {
     /// What a statement that is about to be sent shows.
-    pub(super) fn shows(&self, permit: &Permit) -> Shows {
-        match permit.names() {
+    pub(super) fn shows(&self, permit: &Permit) -> Option<Box<Shows>> {
+        if self.grant.scope.masks.is_empty() {
+            return None;
+        }
+        Some(Box::new(match permit.names() {
             Names::Declare(name) => Shows::Declares(name.clone(), permit.masked().clone()),
             // A portal of the protocol is a cursor too.
             Names::Cursor(name) => match self.find_portal(name).as_ref().and_then(|prepared| prepared.permit()) {
@@ -76,6 +80,6 @@ impl<C> Session<C> {
                 None => Shows::Fetches(name.clone()),
             },
             _ => Shows::Columns(permit.masked().clone()),
-        }
+        }))
     }
 }

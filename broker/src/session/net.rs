@@ -121,7 +121,7 @@ fn piece_of(data: &[u8]) -> BytesMut {
     out
 }
 
-fn reading(column: &Column) -> Reading {
+fn reading(column: Column) -> Reading {
     match (column.of, column.binary) {
         (of, _) if NO_TEXT.contains(&of) => Reading::Not,
         (of, _) if TEXT.contains(&of) => Reading::As(Form::Text),
@@ -174,7 +174,7 @@ impl<C> Session<C> {
     pub(super) fn rows_follow(&mut self, body: &[u8]) -> Result<(), End> {
         if let Some(net) = &mut self.net {
             let columns = backend::columns(body).map_err(|_| End::UpstreamGone)?;
-            net.shape = Some(columns.iter().map(reading).collect());
+            net.shape = Some(columns.into_iter().map(reading).collect());
         }
         Ok(())
     }
@@ -204,5 +204,82 @@ impl<C> Session<C> {
             self.pending.push_back(Expect::OwnDescribe);
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::detect::Kind;
+
+    fn net(shape: &[Reading]) -> Net {
+        Net {
+            kinds: Kind::ALL.into_iter().collect(),
+            shape: Some(shape.to_vec()),
+            binary: false,
+            held: BytesMut::new(),
+        }
+    }
+
+    fn row_of(values: &[Option<String>]) -> Vec<u8> {
+        let mut body = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
+        for value in values {
+            let length = value.as_ref().map_or(-1, |value| i32::try_from(value.len()).unwrap());
+            body.extend(length.to_be_bytes());
+            body.extend(value.as_deref().unwrap_or_default().as_bytes());
+        }
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_of_copy_is_looked_through_in_whatever_pieces_it_comes(cuts in proptest::collection::vec(0..75_usize, 0..6)) {
+            let text = "1\tpaid with 4111 1111 1111 1111\tann@corp.example\n2\tplain\n3\t078-05-1120";
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let (mut net, mut found, mut told) = (net(&[]), Found::default(), Vec::new());
+            for pair in cuts.windows(2) {
+                let piece = &text.as_bytes()[pair[0]..pair[1]];
+                let other = net.piece(piece, &mut found).unwrap();
+                told.extend_from_slice(other.as_deref().map_or(piece, |other| other.get(HEADER..).unwrap_or_default()));
+            }
+            let rest = net.rest(&mut found);
+            told.extend_from_slice(rest.get(HEADER..).unwrap_or_default());
+            prop_assert_eq!(String::from_utf8(told).unwrap(), "1\tpaid with [card]\t[email]\n2\tplain\n3\t[national-id]");
+            prop_assert_eq!(found.counts().map(|(_, count)| count).sum::<u64>(), 3);
+        }
+
+        #[test]
+        fn a_row_keeps_its_shape(values in proptest::collection::vec(proptest::option::of("(ann@corp\\.example|[a-z ]{0,9})"), 0..6)) {
+            let shape = vec![Reading::As(Form::Text); values.len()];
+            let clean = |value: &String| value.replace("ann@corp.example", "[email]");
+            let expected: Vec<_> = values.iter().map(|value| value.as_ref().map(clean)).collect();
+            let body = row_of(&values);
+            let other = net(&shape).row(&body, &mut Found::default()).unwrap();
+            let told = other.as_deref().map_or(body.as_slice(), |other| other.get(HEADER..).unwrap_or_default());
+            prop_assert_eq!(told, row_of(&expected));
+            // One that does not have the columns that were told is not passed on.
+            prop_assert!(net(&[Reading::Not; 7]).row(&body, &mut Found::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_whole_is_not_passed_on() {
+        let (mut net, mut found) = (net(&[]), Found::default());
+        net.binary = true;
+        assert!(net.piece(&[0, 1, 0, 0, 0, 9, b'a'], &mut found).is_err());
+        assert!(
+            net.piece(&[0, 1, 0, 0, 0, 1, b'a', 0xff, 0xff], &mut found)
+                .unwrap()
+                .is_none()
+        );
+        net.binary = false;
+        let line = vec![b'a'; LARGEST + 1];
+        assert!(net.piece(&line, &mut found).is_err());
+        net.shape = None;
+        assert!(net.row(&[0, 0], &mut found).is_err(), "rows that nobody described");
     }
 }

@@ -67,7 +67,7 @@ pub struct Run {
     /// An error of it may quote columns that the scope does not read.
     pub blind: bool,
     /// What it shows of masked columns.
-    pub shows: Shows,
+    pub shows: Option<Box<Shows>>,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -88,7 +88,7 @@ impl Run {
             started: self.started,
             class: self.class,
             blind: self.blind,
-            shows: self.shows.clone(),
+            shows: self.shows.take(),
             makes: self.makes.take(),
             copy: self.copy.take(),
         }
@@ -115,13 +115,25 @@ impl<C> Session<C> {
         let mut ended = false;
         for expect in self.pending.iter().rev() {
             match expect {
-                Expect::Sync => ended = true,
                 Expect::Query { runs, .. } if runs.iter().any(|run| run.made(name).is_some()) => return true,
-                Expect::Query { .. } => ended = true,
+                Expect::Sync | Expect::Query { .. } => ended = true,
                 Expect::Parse { name: changed, .. } | Expect::CloseStatement(changed) if changed == name => {
                     return ended;
                 }
                 Expect::Execute(run) if run.made(name).is_some() => return ended,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// The same of a portal, which a transaction keeps beyond a Sync, and beyond an error that a savepoint takes back.
+    pub(super) fn portal_is_unsettled(&self, name: &str) -> bool {
+        let mut ended = false;
+        for expect in self.pending.iter().rev() {
+            match expect {
+                Expect::Sync | Expect::Query { .. } => ended = true,
+                Expect::Bind { portal: changed, .. } | Expect::ClosePortal(changed) if changed == name => return ended,
                 _ => {}
             }
         }

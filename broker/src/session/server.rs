@@ -65,23 +65,7 @@ impl<C> Session<C> {
                 if here < head.total && head.total <= whole {
                     break;
                 }
-                if !self.row_passes(head) {
-                    self.forward(inbound, ready);
-                    ready = 0;
-                    self.server_discard = head.total;
-                    self.discard(inbound);
-                    continue;
-                }
-                self.log.handed_out();
-                if let Some(other) = self.caught(head, rest)? {
-                    self.forward(inbound, ready);
-                    inbound.advance(head.total);
-                    ready = 0;
-                    self.say(&other);
-                    continue;
-                }
-                self.server_stream = head.total - here;
-                ready += here;
+                self.pass_row(inbound, &mut ready, head)?;
                 continue;
             }
             let Some(body) = rest.get(HEADER..head.total) else {
@@ -137,6 +121,29 @@ impl<C> Session<C> {
         }
         self.forward(inbound, ready);
         Ok(last)
+    }
+
+    /// Passes a row or a piece of COPY data on, of which `ready` bytes of others come first; as it is, as what the net makes
+    /// of it, or not at all.
+    fn pass_row(&mut self, inbound: &mut BytesMut, ready: &mut usize, head: Head) -> Result<(), End> {
+        if !self.row_passes(head) {
+            self.forward(inbound, std::mem::take(ready));
+            self.server_discard = head.total;
+            self.discard(inbound);
+            return Ok(());
+        }
+        self.log.handed_out();
+        let rest = inbound.get(*ready..).unwrap_or_default();
+        let here = head.total.min(rest.len());
+        if let Some(other) = self.caught(head, rest)? {
+            self.forward(inbound, std::mem::take(ready));
+            inbound.advance(head.total);
+            self.say(&other);
+            return Ok(());
+        }
+        self.server_stream = head.total - here;
+        *ready += here;
+        Ok(())
     }
 
     fn forward(&mut self, inbound: &mut BytesMut, count: usize) {

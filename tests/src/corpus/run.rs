@@ -230,7 +230,10 @@ async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge)
         let received = job(plot, *mode, &text, case).await?;
         refused &= received.denied;
         let worked = match effect(plot, case, &received).await? {
-            None if case.expect == Expect::Mask && !judge.masks() && !plot.refused(&received) => {
+            None if case.expect == Expect::Mask
+                && !(plot.ground.layer.judges() && judge.masks())
+                && !plot.refused(&received) =>
+            {
                 Some("it was not refused".to_owned())
             }
             None if answered && is_plain(*mode) && !received.answered() => Some("it was not answered".to_owned()),

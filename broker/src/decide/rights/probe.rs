@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::decide::judge;
 use crate::decide::rewrite::Masked;
+use crate::decide::sights;
 use crate::policy::Scope;
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::{self, Class, Relation, RelationKind, Snapshot};
@@ -73,6 +74,7 @@ impl<'s> Probe<'s> {
     /// Those of `columns` on which a right for statements of `class` is no wider than the scope; `None` when the right as
     /// a whole is wider.
     pub(super) fn harmless<'c>(&self, class: Class, relation: &Relation, columns: &[&'c str]) -> Option<Vec<&'c str>> {
+        let columns = &sights::still_covered(class, relation, columns, (self.scope, self.snapshot))?;
         let name = (relation.schema.as_str(), relation.name.as_str());
         if class == Class::CopyIn && relation.kind == RelationKind::View {
             // COPY takes no view, so the judge has nothing to say about what is behind it.
