@@ -30,11 +30,11 @@ pub struct Memory {
     store: Arc<dyn Store>,
     scopes: Scopes,
     /// By database and role: the schema and the scopes that were looked at last, and what is known since.
-    looked: Mutex<HashMap<As, Looked>>,
+    looked: Mutex<HashMap<Seen, Looked>>,
 }
 
-/// A database, and the role it is looked at as.
-type As = (String, Option<Arc<str>>);
+/// A database, as whom it is looked at.
+type Seen = (String, Option<Arc<str>>);
 
 struct Looked {
     schema: u64,
@@ -80,13 +80,13 @@ impl Memory {
             bound
         } else {
             let bound = self.look(controls, target, &scopes, snapshot).await?;
-            let seen = Looked {
+            let looked = Looked {
                 schema,
                 scopes: spoken,
                 bound: bound.clone(),
             };
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            looked.insert(key, seen);
+            let mut all = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(key, looked);
             bound
         };
         snapshot.bind(bound);
