@@ -145,9 +145,11 @@ fn web_token(rest: &[u8]) -> (usize, bool) {
     if end - header < 5 && !is_point(end) {
         return (header, false);
     }
-    for _ in 0..3 {
-        if is_point(end) {
-            end += 1 + part(end + 1);
+    for further in 0..3 {
+        let length = part(end + 1);
+        // Only the signature, the third part, may be empty: another point is the sentence's.
+        if is_point(end) && (further == 0 || length > 0) {
+            end += 1 + length;
         }
     }
     (end, true)
