@@ -55,6 +55,7 @@ const NO_CODES: &[&str] = &[
     "ledger-chain",
     "ledger-sync",
     "lock-timeout",
+    "mask-key",
     "max-connections",
     "max-lifetime",
     "max-session",

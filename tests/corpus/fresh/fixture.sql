@@ -240,12 +240,4 @@ CREATE VIEW shop.v_last AS SELECT lab.last(note) AS note FROM shop.plain;
 CREATE FUNCTION lab.told_sql() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT lab.note(); END;
 CREATE FUNCTION lab.free() RETURNS text LANGUAGE sql AS $$SELECT 'x'$$;
 CREATE TABLE lab.parts(id int) PARTITION BY LIST (id);
--- Where there are roles, one owns the job's own schema. What reads hidden.* for others stays with its maker.
-CREATE ROLE lab_owner; GRANT ALL ON SCHEMA lab TO lab_owner; GRANT USAGE ON SCHEMA shop, hoop_broker TO lab_owner;
-DO $$DECLARE r record; BEGIN
-  FOR r IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'lab'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') AND relname <> 'pg_class' LOOP
-    EXECUTE format('ALTER TABLE %s OWNER TO lab_owner', r.name); END LOOP;
-  FOR r IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'lab'::regnamespace AND NOT prosecdef LOOP
-    EXECUTE format('ALTER ROUTINE %s OWNER TO lab_owner', r.name); END LOOP;
-END$$;
 ANALYZE;
