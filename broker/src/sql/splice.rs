@@ -270,7 +270,10 @@ fn expect(tree: &mut Value, replacement: &Replacement, query: &Value, done: &mut
     match tree {
         Value::Array(items) => {
             let key = |item: &Value| {
-                let column = item.pointer("/node/ColumnRef").and_then(Value::as_object);
+                let column = item.pointer("/node/ColumnRef");
+                let column = column
+                    .or_else(|| item.pointer("/node/AConst"))
+                    .and_then(Value::as_object);
                 source
                     .grouping
                     .as_ref()

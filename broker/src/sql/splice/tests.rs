@@ -25,8 +25,9 @@ fn rewritten_to(text: &str, stand: &Stand) -> Result<String, String> {
         .filter(|source| source.name == "customers")
         .map(|source| Replacement {
             grouped: match (&source.grouping, &source.columns) {
-                (Some(_), crate::sql::Columns::Named(read)) => {
-                    read.iter().filter(|column| *column != "id").cloned().collect()
+                (Some(grouping), crate::sql::Columns::Named(read)) => {
+                    let others = grouping.columns.iter().filter(|(column, _)| read.contains(column));
+                    others.map(|(_, seen)| seen.clone()).collect()
                 }
                 _ => Vec::new(),
             },
@@ -129,6 +130,31 @@ const PLACES: &[(&str, &str)] = &[
     (
         "SELECT name FROM customers GROUP BY id",
         "SELECT name FROM (SELECT 1) AS \"customers\" GROUP BY \"customers\".\"name\", id",
+    ),
+    (
+        "SELECT id, name, count(*) FROM customers GROUP BY 1",
+        "SELECT id, name, count(*) FROM (SELECT 1) AS \"customers\" GROUP BY \"customers\".\"name\", 1",
+    ),
+    (
+        "SELECT c.name, c.id AS key FROM customers c GROUP BY key",
+        "SELECT c.name, c.id AS key FROM (SELECT 1) c GROUP BY \"c\".\"name\", key",
+    ),
+    // A name is a column of FROM first, and what is behind a star has no known position.
+    (
+        "SELECT name, id AS name FROM customers GROUP BY name",
+        "SELECT name, id AS name FROM (SELECT 1) AS \"customers\" GROUP BY name",
+    ),
+    (
+        "SELECT o.*, c.id, c.name FROM orders o, customers c GROUP BY 2, o.id",
+        "SELECT o.*, c.id, c.name FROM orders o, (SELECT 1) c GROUP BY 2, o.id",
+    ),
+    (
+        "SELECT id, name FROM customers GROUP BY id, ROLLUP (2)",
+        "SELECT id, name FROM (SELECT 1) AS \"customers\" GROUP BY id, ROLLUP (2)",
+    ),
+    (
+        "SELECT id, name FROM customers GROUP BY id, GROUPING SETS ((name), ())",
+        "SELECT id, name FROM (SELECT 1) AS \"customers\" GROUP BY id, GROUPING SETS ((name), ())",
     ),
     (
         "SELECT id FROM customers -- ü\n WHERE name = 'customers'",
