@@ -396,10 +396,12 @@ fn the_readmes_policy_fits_its_operators_file() {
         .unwrap_or_else(|found| panic!("{found:?}"));
     let policies = hoop::policy::set::Policies::load(&operator, |file| {
         assert_eq!(file, "acme/orders/db-access.yaml");
-        Ok(block("\nscopes:"))
+        Ok(block("\nscopes:") + &block("  report:\n"))
     });
     let repository = policies.repositories().next().expect("one repository");
     let compiled = repository.policy.as_ref().expect("its policy");
-    let scope = compiled.scopes.get("migrate").expect("the scope");
-    assert!(scope.is_ok(), "{:?}", compiled.diagnostics);
+    for name in ["migrate", "report"] {
+        let scope = compiled.scopes.get(name).expect("the scope");
+        assert!(scope.is_ok(), "{:?}", compiled.diagnostics);
+    }
 }

@@ -338,6 +338,10 @@ fn keyed() -> tests::Plan {
             "crm.people.born: { bucket: year }",
             "crm.people.born: { date-shift: 30d }",
         );
+    plan.policy = plan.policy.replace(
+        "crm.parted.ssn: { fixed: \"***\" }",
+        "crm.parted.ssn: { fake-name: stable }",
+    );
     plan.settings.push(("log_min_duration_statement", "0"));
     plan
 }
@@ -383,7 +387,6 @@ async fn a_keyed_mask_gives_the_same_token_for_the_same_value_and_its_key_to_nob
     for (sql, shown) in [
         ("SELECT count(DISTINCT email) FROM crm.people", "3"),
         ("SELECT phone IS NULL FROM crm.people WHERE id = 3", "f"),
-        ("SELECT ssn ~ '^[A-Z][a-z]+ [A-Z][a-z]+$' FROM crm.parted", "t"),
         ("SELECT count(*) FROM crm.parted a JOIN crm.parted_1 b USING (ssn)", "1"),
         ("SELECT count(*) FROM crm.people WHERE card IS NULL", "1"),
         ("SELECT pg_typeof(born) FROM crm.people LIMIT 1", "date"),
@@ -398,6 +401,9 @@ async fn a_keyed_mask_gives_the_same_token_for_the_same_value_and_its_key_to_nob
     ] {
         assert_eq!(value(&client, sql).await?, shown, "{sql}");
     }
+    let name = value(&client, "SELECT ssn FROM crm.parted").await?;
+    let words: Vec<&str> = name.split(' ').collect();
+    assert!(words.len() == 2 && words.iter().all(|word| word.len() > 1), "{name}");
     // Two sessions agree, whatever their time zone and date style.
     let born = value(&client, "SELECT born FROM crm.people WHERE id = 1").await?;
     let other = house.connect(&grant).await?;

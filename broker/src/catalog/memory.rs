@@ -30,8 +30,11 @@ pub struct Memory {
     store: Arc<dyn Store>,
     scopes: Scopes,
     /// By database and role: the schema and the scopes that were looked at last, and what is known since.
-    looked: Mutex<HashMap<(String, Option<Arc<str>>), Looked>>,
+    looked: Mutex<HashMap<Seen, Looked>>,
 }
+
+/// A database, as whom it is looked at.
+type Seen = (String, Option<Arc<str>>);
 
 struct Looked {
     schema: u64,
@@ -73,21 +76,18 @@ impl Memory {
                 .filter(|known| known.schema == schema && known.scopes == spoken);
             same.map(|known| known.bound.clone())
         };
-        let bound = match known {
-            Some(bound) => bound,
-            None => {
-                let bound = self.look(controls, target, &scopes, snapshot).await?;
-                let looked = Looked {
-                    schema,
-                    scopes: spoken,
-                    bound: bound.clone(),
-                };
-                self.looked
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(key, looked);
-                bound
-            }
+        let bound = if let Some(bound) = known {
+            bound
+        } else {
+            let bound = self.look(controls, target, &scopes, snapshot).await?;
+            let looked = Looked {
+                schema,
+                scopes: spoken,
+                bound: bound.clone(),
+            };
+            let mut all = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(key, looked);
+            bound
         };
         snapshot.bind(bound);
         Ok(())

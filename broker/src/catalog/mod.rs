@@ -70,6 +70,7 @@ impl Catalogs {
     }
 
     /// Does `settle` before anybody sees a newer schema.
+    #[must_use]
     pub fn settling(self, settle: Settle) -> Self {
         Self {
             settle: Some(settle),

@@ -133,7 +133,10 @@ fn international(text: &Text<'_>, start: usize, at: usize, plus: bool) -> Option
 
 /// `0170 1234567`, `030/12345678`, `06 12 34 56 78`: 10 to 12 digits in groups, the first of which is the area's.
 fn national(text: &Text<'_>, at: usize) -> Option<usize> {
-    if text.left(at).is_ascii_alphabetic() || matches!(text.left(at), b'.' | b',' | b'-' | b'/' | b':') {
+    // `tel:0170 …` is one, and the rest of a time, a date or an amount is none.
+    let joint = matches!(text.left(at), b'.' | b',' | b'-' | b'/' | b':');
+    let goes_on = joint && text.left(at - 1).is_ascii_digit();
+    if text.left(at).is_ascii_alphabetic() || goes_on {
         return None;
     }
     let gap = |at: usize| match text.byte(at) {

@@ -120,6 +120,9 @@ fn known(rest: &[u8]) -> Option<usize> {
             .take_while(|byte| of.has(**byte))
             .take(usize::from(u16::MAX))
             .count();
+        // A point at the end is the sentence's.
+        let points = body.iter().take(length).rev().take_while(|byte| **byte == b'.').count();
+        let length = length - points;
         (length >= *least).then_some(prefix.len() + length)
     };
     PREFIXES.iter().find_map(fits)
@@ -142,9 +145,11 @@ fn web_token(rest: &[u8]) -> (usize, bool) {
     if end - header < 5 && !is_point(end) {
         return (header, false);
     }
-    for _ in 0..3 {
-        if is_point(end) {
-            end += 1 + part(end + 1);
+    for further in 0..3 {
+        let length = part(end + 1);
+        // Only the signature, the third part, may be empty: another point is the sentence's.
+        if is_point(end) && (further == 0 || length > 0) {
+            end += 1 + length;
         }
     }
     (end, true)

@@ -56,7 +56,7 @@ const FOUND: &[(Kind, &str)] = &[
     (Kind::NationalId, "12345678Z"),
     (Kind::NationalId, "X1234567L"),
     (Kind::NationalId, "RSSMRA85T10A562S"),
-    (Kind::NationalId, "255081416802538"),
+    (Kind::NationalId, "185057800608491"),
     (Kind::NationalId, "2 55 08 14 168 025 38"),
     (Kind::NationalId, "529.982.247-25"),
     (Kind::NationalId, "44051401359"),

@@ -81,7 +81,7 @@ impl<'s> Probe<'s> {
             return None;
         }
         if !self.suspects.contains(&name) || self.passes(class, relation, columns) {
-            return Some(columns.to_vec());
+            return Some(columns.clone());
         }
         // Triggers may watch single columns.
         let each = columns
