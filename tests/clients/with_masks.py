@@ -173,6 +173,10 @@ def with_django():
     bob = People.objects.only("id", "name").get(pk=2)
     bob.name = "Bob"
     bob.save(update_fields=["name"])
+    grouped = People.objects.annotate(n=models.Count("orders")).order_by("id").values_list("id", "email", "n")
+    same("django group", list(grouped), [(1, "x***@example.test", 1), (2, "x***@example.test", 1), (3, "x***@example.test", 0)])
+    whole = People.objects.annotate(n=models.Count("orders")).order_by("id")
+    same("django annotated", [(p.name, p.n) for p in whole], [("Anne", 1), ("Bob", 1), ("Cyd", 0)])
     made = People.objects.create(id=8, name="Fay", email="fay.mine@corp.example")
     same("django made", People.objects.get(pk=8).email, "x***@example.test")
     Orders.objects.create(id=80, person=made, note="n")

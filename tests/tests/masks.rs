@@ -65,6 +65,35 @@ async fn honest_statements_answer_with_masked_values_under(enforcement: &'static
             "SELECT p.id, p.name, p.email, count(o.id) FROM crm.people p LEFT JOIN crm.orders o ON o.person = p.id GROUP BY p.id ORDER BY p.id",
             "1|Ann|x***@example.test|1",
         ),
+        // Grouped by the key through a position or a given name, as Django does.
+        (
+            "SELECT p.id, p.email, count(o.id) FROM crm.people p LEFT JOIN crm.orders o ON o.person = p.id GROUP BY 1 ORDER BY 1",
+            "1|x***@example.test|1\n2|x***@example.test|1\n3|x***@example.test|0\n",
+        ),
+        (
+            "SELECT id, email, count(*) FROM crm.people GROUP BY 1, 2 ORDER BY 1 DESC",
+            "3|x***@example.test|1\n2|",
+        ),
+        (
+            "SELECT p.email, p.id AS person_key, count(*) FROM crm.people p GROUP BY (person_key) ORDER BY 2",
+            "x***@example.test|1|1\nx***@example.test|2|1\n",
+        ),
+        (
+            "SELECT DISTINCT ON (id) id, email FROM crm.people ORDER BY id, 2",
+            "1|x***@example.test\n2|x***@example.test\n3|",
+        ),
+        (
+            "SELECT DISTINCT ON (1) email, name FROM crm.people ORDER BY 1, 2",
+            "email|name\nx***@example.test|Ann\n(1 row)",
+        ),
+        (
+            "SELECT id, email, count(*) FROM crm.people GROUP BY ROLLUP (1, email) ORDER BY 1, 2",
+            "1||1\n2|x***@example.test|1\n2||1\n3|x***@example.test|1\n3||1\n||3\n",
+        ),
+        (
+            "SELECT id, email, name, GROUPING(email) FROM crm.people GROUP BY id, ROLLUP (2) ORDER BY id, 4",
+            "1|x***@example.test|Ann|0\n1||Ann|1\n2|",
+        ),
         (
             "SELECT crm.people.id, crm.people.email FROM crm.people WHERE crm.people.id = 1",
             "1|x***@example.test",

@@ -25,7 +25,7 @@ const QUOTES: &[u8] = b"DHPpqW";
 const WITHHELD: &str = "withheld: the server's words could quote a value that this scope may not read";
 
 /// What stands in place of the name of a view that is not there, or not any more.
-const RENEWED: &str = "the masks of this table are being renewed after a change of the schema: try again";
+const RENEWED: &str = "the masks of this table are being renewed after a change of the schema: try again, and if that lasts ask the operator";
 
 /// Classes of SQLSTATE whose messages name things and quote no values: connection, features, transaction state, cursors
 /// and statements by name, authorization, catalog and schema names, rollback, syntax and names, resources, limits,

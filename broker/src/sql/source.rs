@@ -46,8 +46,9 @@ pub enum Form {
 /// itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grouping {
-    /// Where one of the key's columns begins among what is grouped by, in bytes.
+    /// Where an item of GROUP BY begins that stands for one of the key's columns: its name, a target's position or a
+    /// target's name, in bytes.
     pub at: usize,
-    /// The relation's columns and the names they are seen under, but for the key's.
+    /// The relation's columns and the names they are seen under, but for the key's and those in grouping sets.
     pub columns: Vec<(String, String)>,
 }

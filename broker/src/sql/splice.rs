@@ -134,7 +134,15 @@ fn edits_of(text: &str, tokens: &Tokens, replacement: &Replacement) -> Result<Ve
             .iter()
             .map(|column| format!("{item}.{}", identifier(column)))
             .collect();
-        edits.push((grouping.at..grouping.at, format!("{}, ", columns.join(", "))));
+        // What stands for a plain column is in no parentheses but such that mean nothing.
+        let mut first = token_at(tokens, grouping.at)?;
+        while let Some(before) = first.checked_sub(1)
+            && let Some((Token::Ascii40, _)) = tokens.get(before)
+        {
+            first = before;
+        }
+        let start = range(tokens, first, first)?.start;
+        edits.push((start..start, format!("{}, ", columns.join(", "))));
     }
     if edits.iter().any(|(range, _)| text.get(range.clone()).is_none()) {
         return Err(SpliceFault::Mismatch);
@@ -270,7 +278,10 @@ fn expect(tree: &mut Value, replacement: &Replacement, query: &Value, done: &mut
     match tree {
         Value::Array(items) => {
             let key = |item: &Value| {
-                let column = item.pointer("/node/ColumnRef").and_then(Value::as_object);
+                let column = item.pointer("/node/ColumnRef");
+                let column = column
+                    .or_else(|| item.pointer("/node/AConst"))
+                    .and_then(Value::as_object);
                 source
                     .grouping
                     .as_ref()

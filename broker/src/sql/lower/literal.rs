@@ -57,6 +57,18 @@ pub(super) fn text_literal(node: &Node) -> Option<&str> {
     }
 }
 
+/// A whole number, as it stands for a target where rows are grouped or ordered, and its location.
+pub(super) fn position(node: &Node) -> Option<(usize, i32)> {
+    match &node.node {
+        Some(NodeEnum::AConst(nodes::AConst {
+            isnull: false,
+            location,
+            val: Some(nodes::a_const::Val::Ival(nodes::Integer { ival })),
+        })) => Some((usize::try_from(*ival).ok()?, *location)),
+        _ => None,
+    }
+}
+
 /// A string, NULL, or an array of them: nothing that has a type of its own before it is cast.
 pub(super) fn is_text_literal(node: &Node) -> bool {
     match &node.node {

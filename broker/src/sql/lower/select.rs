@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
                 self.pinned = outer;
                 self.condition(where_clause.as_deref());
                 self.group(group_clause, &output);
-                self.group_by_keys(group_clause);
+                self.group_by_keys(group_clause, target_list);
                 self.condition(having_clause.as_deref());
                 self.windows(window_clause);
                 self.ordered(distinct_clause, &output);

@@ -4,6 +4,7 @@
 use super::Walk;
 use super::names::{string, strings};
 use super::scope::{Base, Item, SYSTEM_COLUMNS};
+use super::{label, literal};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, Node};
 use crate::sql::source::{Form, Grouping, Source};
@@ -159,9 +160,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// GROUP BY over a primary key: the other columns of its table need not be listed.
-    pub(super) fn group_by_keys(&mut self, list: &[Node]) {
-        let named: Vec<(Vec<&str>, usize)> = list.iter().filter_map(plain_reference).collect();
+    /// GROUP BY over a primary key: the other columns of its table need not be listed. What is nulled in some of the
+    /// grouping sets has to stay there only.
+    pub(super) fn group_by_keys(&mut self, list: &[Node], targets: &[Node]) {
+        let mut named = Vec::new();
+        let mut nulled = Vec::new();
+        for node in list {
+            match &node.node {
+                Some(NodeEnum::GroupingSet(set)) => self.in_grouping_set(set, targets, &mut nulled),
+                _ => named.extend(self.grouped_column(node, targets)),
+            }
+        }
         let items = self.items().to_vec();
         let cost: usize = items.iter().map(|item| item.columns.len() + 1).sum();
         if named.is_empty() || !self.pays(cost * named.len()) {
@@ -188,15 +197,59 @@ impl<'a> Walk<'a> {
             });
             if let (true, Some(at), Some(source)) = (grouped, at, self.sources.get_mut(*source)) {
                 let others = item.columns.iter().filter_map(|column| {
-                    let base = column
-                        .base
-                        .filter(|base| !relation.key.iter().any(|key| key == base.name))?;
+                    let is_key = |base: &Base<'_>| relation.key.iter().any(|key| key == base.name);
+                    let base = column.base.filter(|base| !is_key(base))?;
+                    if nulled.iter().any(|path| means(path, &column.name)) {
+                        return None;
+                    }
                     Some((base.name.to_owned(), column.name.clone().into_owned()))
                 });
                 source.grouping = Some(Grouping {
                     at,
                     columns: others.collect(),
                 });
+            }
+        }
+    }
+
+    /// The column that one item of GROUP BY stands for, and where the item begins: by itself, by the position of a
+    /// target, or by the name that a target is given.
+    fn grouped_column<'n>(&mut self, node: &'n Node, targets: &'n [Node]) -> Option<(Vec<&'n str>, usize)> {
+        if let Some((path, at)) = plain_reference(node) {
+            let [name] = path.as_slice() else {
+                return Some((path, at));
+            };
+            if self.items().iter().any(|item| item.open) || self.is_local_column(name) {
+                return Some((path, at));
+            }
+            let given = |target: &&nodes::ResTarget| label::of(target).is_some_and(|label| label == *name);
+            let target = targets.iter().filter_map(target).find(given)?;
+            return Some((plain_reference(target.val.as_deref()?)?.0, at));
+        }
+        let (position, at) = literal::position(node)?;
+        let before = targets.get(..position)?;
+        if before
+            .iter()
+            .filter_map(target)
+            .filter_map(|target| target.val.as_deref())
+            .any(label::is_star)
+        {
+            return None;
+        }
+        let value = before.last().and_then(target)?.val.as_deref()?;
+        Some((plain_reference(value)?.0, place(at)))
+    }
+
+    fn in_grouping_set<'n>(&mut self, set: &'n nodes::GroupingSet, targets: &'n [Node], found: &mut Vec<Vec<&'n str>>) {
+        for node in &set.content {
+            match &node.node {
+                Some(NodeEnum::GroupingSet(set)) => self.in_grouping_set(set, targets, found),
+                Some(NodeEnum::RowExpr(row)) => {
+                    for one in &row.args {
+                        found.extend(self.grouped_column(one, targets).map(|(path, _)| path));
+                    }
+                }
+                _ => found.extend(self.grouped_column(node, targets).map(|(path, _)| path)),
             }
         }
     }
@@ -212,6 +265,13 @@ impl<'a> Walk<'a> {
 /// A position of the tree as bytes of the text.
 fn place(location: i32) -> usize {
     usize::try_from(location).unwrap_or(usize::MAX)
+}
+
+fn target(node: &Node) -> Option<&nodes::ResTarget> {
+    match &node.node {
+        Some(NodeEnum::ResTarget(target)) => Some(target),
+        _ => None,
+    }
 }
 
 /// A column reference that stands by itself, and where.

@@ -1,4 +1,4 @@
-CREATE SCHEMA hr;
+CREATE ROLE hr_owner; CREATE SCHEMA hr AUTHORIZATION hr_owner; SET ROLE hr_owner;
 CREATE DOMAIN hr.mail AS text CHECK (VALUE LIKE '%@%');
 CREATE TYPE hr.mood AS ENUM ('calm', 'cross');
 CREATE TABLE hr.people (
@@ -27,4 +27,7 @@ CREATE OPERATOR hr.=== (leftarg = hr.people, rightarg = hr.people, function = hr
 CREATE FUNCTION hr.loud(text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE 'saw %', $1; RETURN $1; END$$;
 CREATE FUNCTION hr.all_of() RETURNS SETOF hr.people LANGUAGE sql AS 'SELECT * FROM hr.people';
 CREATE STATISTICS hr.people_st ON city, ssn FROM hr.people;
+RESET ROLE;
+CREATE FUNCTION public.contact(hr.people) RETURNS text LANGUAGE sql AS 'SELECT $1.email::text';
+CREATE EXTENSION pageinspect;
 ANALYZE;
