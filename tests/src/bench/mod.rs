@@ -6,6 +6,7 @@ pub mod control;
 pub mod cpu;
 pub mod idle;
 pub mod inner;
+pub mod masked;
 pub mod plot;
 pub mod relay;
 pub mod report;

@@ -21,6 +21,8 @@ use crate::house::{AUDIENCE, Grant, LOGIN, LOGIN_PASSWORD, hoop_db};
 const MANY: u32 = 1000;
 /// Scopes that are all alike: a repository may hold 64 grants of each.
 pub const SCOPES: usize = 40;
+/// The scope under which a column of `bulk` is masked.
+pub const MASKED: &str = "masked";
 /// The database on every leg.
 pub const DATABASE: &str = "shop";
 
@@ -169,7 +171,9 @@ impl Rig {
             pgbouncer(dir.path(), &cluster, true, 4096)?,
         ];
         let bouncer_64k = pgbouncer(dir.path(), &cluster, false, 65536)?;
-        write_policy(dir.path())?;
+        // Versions before masks would not load the policy.
+        let masks = !beside.iter().any(|(leg, _)| *leg == Leg::Before);
+        write_policy(dir.path(), masks)?;
         let mut brokers = Vec::new();
         let kinds = [(Leg::Hoop, false, hoop_db()), (Leg::Hoop, true, hoop_db())];
         let beside = beside.iter().map(|(leg, program)| (*leg, false, program.clone()));
@@ -231,16 +235,9 @@ impl Rig {
             Leg::PgBouncer64k => self.bouncer_64k.port,
             Leg::Hoop | Leg::Role | Leg::Before => 0,
         };
-        if let Ok(broker) = self.broker(leg, tls) {
+        if self.broker(leg, tls).is_ok() {
             let grant = self.mint((leg, tls), 0, &self.token()?).await?;
-            let way = Way {
-                port: broker.port,
-                user: grant.user(),
-                password: grant.password(),
-                tls,
-                pid,
-            };
-            return Ok((way, Some(grant)));
+            return Ok((self.to(leg, tls, &grant)?, Some(grant)));
         }
         Ok((
             Way {
@@ -254,16 +251,36 @@ impl Rig {
         ))
     }
 
+    /// The way over a broker's leg without TLS, as the scope of this name.
+    pub async fn way_as(&self, leg: Leg, scope: &str) -> Result<(Way, Option<Grant>)> {
+        let grant = self.mint_as((leg, false), scope, &self.token()?).await?;
+        Ok((self.to(leg, false, &grant)?, Some(grant)))
+    }
+
+    fn to(&self, leg: Leg, tls: bool, grant: &Grant) -> Result<Way> {
+        Ok(Way {
+            port: self.broker(leg, tls)?.port,
+            user: grant.user(),
+            password: grant.password(),
+            tls,
+            pid: self.pid(leg, tls),
+        })
+    }
+
     /// A job's token with the usual claims.
     pub fn token(&self) -> Result<String> {
         Ok(self.issuer.github(&json!({}))?)
     }
 
     /// A grant for a token that was made before.
-    pub async fn mint(&self, (leg, tls): (Leg, bool), scope: usize, token: &str) -> Result<Grant> {
+    pub async fn mint(&self, kind: (Leg, bool), scope: usize, token: &str) -> Result<Grant> {
+        self.mint_as(kind, &format!("bench-{scope}"), token).await
+    }
+
+    async fn mint_as(&self, (leg, tls): (Leg, bool), scope: &str, token: &str) -> Result<Grant> {
         let broker = self.broker(leg, tls)?;
         let url = format!("{}/v1/grants", broker.url);
-        let body = json!({ "scope": format!("bench-{scope}") });
+        let body = json!({ "scope": scope });
         let answer = self.client.post(url).bearer_auth(token).json(&body).send().await?;
         let status = answer.status();
         let answer: Value = answer.json().await?;
@@ -435,7 +452,7 @@ fn pgbouncer(dir: &Path, cluster: &Cluster, tls: bool, packet: u32) -> Result<Pr
     Ok(Proxy { child, port })
 }
 
-fn write_policy(dir: &Path) -> Result<()> {
+fn write_policy(dir: &Path, masks: bool) -> Result<()> {
     let folder = dir.join("policies/acme/orders");
     fs::create_dir_all(&folder)?;
     let mut text = "version: 1\nscopes:\n".to_owned();
@@ -448,6 +465,19 @@ fn write_policy(dir: &Path) -> Result<()> {
     can:
       - {{ statements: [read, write, ddl, truncate], tables: ["public.*"] }}
       - {{ functions: ["pg_catalog.*"] }}
+    limits: {{ ttl: 30m, max-session: 1h, max-connections: {MANY} }}
+"#
+        ));
+    }
+    if masks {
+        text.push_str(&format!(
+            r#"  {MASKED}:
+    database: {DATABASE}
+    who:
+      - {{ issuer: github, branch: main, environment: production, events: [push] }}
+    can:
+      - {{ statements: [select], tables: [public.bulk] }}
+    mask: {{ public.bulk.note: {{ partial: {{ keep-first: 2 }} }} }}
     limits: {{ ttl: 30m, max-session: 1h, max-connections: {MANY} }}
 "#
         ));

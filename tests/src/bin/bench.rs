@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use tests::bench::report::Outcome;
 use tests::bench::rig::{Leg, Rig, SCALE};
 use tests::bench::slices::{Cell, Method, Work};
-use tests::bench::{bulk, control, cpu, idle, inner, plot, relay, slices};
+use tests::bench::{bulk, control, cpu, idle, inner, masked, plot, relay, slices};
 
 /// Measures what it costs to be judged and recorded.
 #[derive(Parser)]
@@ -231,6 +231,12 @@ async fn compare(args: &Args, rig: &Arc<Rig>, method: &Method, beside: &[(Leg, P
     let mut expected = HashMap::new();
     let samples = slices::run(rig, method, &cells, &mut expected).await?;
     brief(rig, &samples, &expected).await?;
+    if args.before.is_none() {
+        masked::run(rig, method)
+            .await?
+            .iter()
+            .for_each(|line| println!("{line}"));
+    }
     for leg in legs {
         let found = control::run(rig, leg, if args.quick { 100 } else { 1000 }).await?;
         println!(
