@@ -463,7 +463,7 @@ fn write_policy(dir: &Path, masks: bool) -> Result<()> {
     who:
       - {{ issuer: github, branch: main, environment: production, events: [push] }}
     can:
-      - {{ statements: [read, write, ddl, truncate], tables: ["public.*"] }}
+      - {{ statements: [read, write, truncate], tables: ["public.*"] }}
       - {{ functions: ["pg_catalog.*"] }}
     limits: {{ ttl: 30m, max-session: 1h, max-connections: {MANY} }}
 "#
@@ -536,7 +536,7 @@ ceilings:
     databases:
       {DATABASE}:
         can:
-          - {{ statements: [read, write, ddl, truncate], tables: ["public.*"] }}
+          - {{ statements: [read, write, truncate], tables: ["public.*"] }}
           - {{ functions: ["pg_catalog.*"] }}
         max: {{ ttl: 30m, max-session: 1h, max-connections: {MANY} }}
 "#,
