@@ -45,32 +45,27 @@ impl<'a> Walk<'a> {
         let mut read = Columns::none();
         let all: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
         read.add(if columns.is_empty() { &all } else { columns });
-        self.sources.push(Source {
-            schema: relation.schema.clone(),
-            name: relation.name.clone(),
-            at: place(range.location),
-            shown: relation.name.clone(),
-            aliased: false,
-            only: relation.kind == RelationKind::Table,
-            form: Form::Copy(columns.iter().map(|column| (*column).to_owned()).collect()),
-            columns: read,
-            bound: None,
-            qualified: Vec::new(),
-            grouping: None,
-        });
+        let form = Form::Copy(columns.iter().map(|column| (*column).to_owned()).collect());
+        let only = relation.kind == RelationKind::Table;
+        self.stands_alone(range, relation, form, only, read);
     }
 
     /// LOCK … IN ACCESS SHARE MODE of a table: no column is read.
     pub(super) fn locks(&mut self, range: &nodes::RangeVar, relation: &Relation) {
+        self.stands_alone(range, relation, Form::Lock, !range.inh, Columns::none());
+    }
+
+    /// A relation that a statement names outside of any query.
+    fn stands_alone(&mut self, range: &nodes::RangeVar, relation: &Relation, form: Form, only: bool, columns: Columns) {
         self.sources.push(Source {
             schema: relation.schema.clone(),
             name: relation.name.clone(),
             at: place(range.location),
             shown: relation.name.clone(),
             aliased: false,
-            only: !range.inh,
-            form: Form::Lock,
-            columns: Columns::none(),
+            only,
+            form,
+            columns,
             bound: None,
             qualified: Vec::new(),
             grouping: None,
