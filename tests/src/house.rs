@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::BoxFuture;
 use hoop::base::clock::Clock;
 use hoop::demo::certs::Authority;
@@ -432,6 +432,27 @@ databases:
                 .envs(self.libpq(grant)),
             script,
         )
+    }
+
+    /// What `hoop-db sessions list` with `words` tells, once every session in it has ended: what the journals hold reaches
+    /// the chain within moments, and the chain is what is read.
+    pub fn ended_sessions(&self, words: &[&str]) -> Result<Vec<Value>> {
+        let state = self.path("state").display().to_string();
+        let list = [&["sessions", "list", "--state", &state, "--json"], words].concat();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (success, stdout, stderr) = run(&mut self.command(&list), "")?;
+            ensure!(success, "{list:?}: {stdout}{stderr}");
+            let listed: Vec<Value> = serde_json::from_str(&stdout)?;
+            if !listed.is_empty() && listed.iter().all(|session| session["state"] != "open") {
+                return Ok(listed);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the sessions' end is not on record: {stdout}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs `hoop-db ledger verify` on this set-up's ledger.

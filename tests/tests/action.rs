@@ -41,16 +41,9 @@ async fn the_action_and_the_broker_agree() -> Result<()> {
     assert!(said.contains("5 passed"), "{said}");
 
     // What the action did is in the record: both sessions with a refused statement, under the action's repository.
-    let state = house.path("state").display().to_string();
-    let listed = house
-        .command(&["sessions", "list", "--json", "--denied", "--state", &state])
-        .output()?;
-    let sessions: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
-    assert_eq!(sessions.as_array().map(Vec::len), Some(2), "{sessions}");
-    assert_eq!(
-        sessions.pointer("/0/repository").and_then(|name| name.as_str()),
-        Some("acme/orders")
-    );
+    let sessions = house.ended_sessions(&["--denied"])?;
+    assert_eq!(sessions.len(), 2, "{sessions:?}");
+    assert_eq!(sessions[0]["repository"], "acme/orders");
     let (verifies, text) = house.verify_ledger()?;
     assert!(verifies, "{text}");
     Ok(())

@@ -287,9 +287,8 @@ async fn what_was_found_is_counted_and_no_other_scope_is_touched() -> Result<()>
     assert_eq!(totals["masked"].to_string(), "{}", "{totals}");
 
     let state = house.path("state").display().to_string();
-    let listed = said(&mut house.command(&["sessions", "list", "--json", "--grant", &grant.id(), "--state", &state]))?;
-    let sessions: Value = serde_json::from_str(&listed.out)?;
-    assert_eq!(sessions[0]["detected"]["card"], 3, "{sessions}");
+    let sessions = house.ended_sessions(&["--grant", &grant.id()])?;
+    assert_eq!(sessions[0]["detected"]["card"], 3, "{sessions:?}");
     let id = sessions[0]["session"].as_str().unwrap_or_default();
     let shown = said(&mut house.command(&["sessions", "show", id, "--state", &state]))?.out;
     assert!(shown.contains("SELECT 3, 3 rows, detected card 3, "), "{shown}");

@@ -108,14 +108,8 @@ pub fn report(house: &House, grant: &Grant, command: &mut Command) -> Result<Val
 
 /// Every session of the grant as the ledger tells it.
 pub fn sessions(house: &House, grant: &Grant) -> Result<Vec<Value>> {
-    let (state, id) = (house.path("state").display().to_string(), grant.id());
-    let list = json(
-        house,
-        &[
-            "sessions", "list", "--state", &state, "--json", "--grant", &id, "--limit", "100000",
-        ],
-    )?;
-    let list = list.as_array().cloned().context("not a list")?;
+    let state = house.path("state").display().to_string();
+    let list = house.ended_sessions(&["--grant", &grant.id(), "--limit", "100000"])?;
     list.iter()
         .map(|session| {
             let id = session
