@@ -297,7 +297,7 @@ impl<C> Session<C> {
             self.stream_off(head.total);
             // The server itself misses a statement of no name there is: before it looks at the transaction's state.
             let mut out = BytesMut::new();
-            frontend::put_bind(&mut out, "", self.nonce.name());
+            frontend::put_bind(&mut out, "", self.nonce.name(), false);
             self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
             return Ok(Taken::Done);
         };
@@ -309,7 +309,7 @@ impl<C> Session<C> {
                 self.stream_off(head.total);
                 self.note_refused(&refused, &prepared.text);
                 let mut out = BytesMut::new();
-                frontend::put_bind(&mut out, "", self.nonce.name());
+                frontend::put_bind(&mut out, "", self.nonce.name(), false);
                 self.refuse_extended(out, refused.complaint);
                 return Ok(Taken::Done);
             }
@@ -487,8 +487,8 @@ impl<C> Session<C> {
         if permit.effect() == Effect::Change || statement.class == Class::Transaction {
             self.uncounted_change(permit);
         }
-        if let Names::Declare(name) = permit.names() {
-            self.guard.forget(name);
+        if let Names::Declare(name, binary) = permit.names() {
+            self.guard.declares(name, *binary);
         }
         let copy = (statement.class == Class::CopyIn).then(|| permit.clone());
         if let Some(permit) = &copy {

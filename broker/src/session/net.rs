@@ -1,5 +1,5 @@
 //! The net of a scope with `detect`: every text that the server sends is looked through before the client has it. A row is
-//! taken whole for that, however its bytes come in; one that is too large to be held ends the session.
+//! taken whole for that, however its bytes come in; at one that is too large to be held the result is cut.
 
 use bytes::BytesMut;
 
@@ -141,14 +141,22 @@ fn too_large(text: &str) -> End {
 }
 
 impl<C> Session<C> {
+    /// True for a row that is too large to be looked through: it must not reach the client.
+    pub(super) fn is_too_large(&mut self, head: Head) -> Result<bool, End> {
+        if self.net.is_none() || head.total <= LARGEST {
+            return Ok(false);
+        }
+        let cut = self.cut_large(LARGEST);
+        cut.map(|()| true)
+            .ok_or_else(|| too_large("a row is larger than what is looked through"))
+    }
+
     /// What goes to the client in the place of a row or a piece of COPY data at the head of `rest`; `None` when it goes as it is.
     pub(super) fn caught(&mut self, head: Head, rest: &[u8]) -> Result<Option<BytesMut>, End> {
         let Some(net) = &mut self.net else {
             return Ok(None);
         };
-        let Some(body) = rest.get(HEADER..head.total) else {
-            return Err(too_large("a row is larger than what is looked through"));
-        };
+        let body = rest.get(HEADER..head.total).ok_or(End::UpstreamGone)?;
         match head.tag {
             b'D' => net.row(body, self.log.found()),
             _ => net.piece(body, self.log.found()),

@@ -126,7 +126,7 @@ impl<C> Session<C> {
     /// Passes a row or a piece of COPY data on, of which `ready` bytes of others come first; as it is, as what the net makes
     /// of it, or not at all.
     fn pass_row(&mut self, inbound: &mut BytesMut, ready: &mut usize, head: Head) -> Result<(), End> {
-        if !self.row_passes(head) {
+        if !self.row_passes(head) || self.is_too_large(head)? {
             self.forward(inbound, std::mem::take(ready));
             self.server_discard = head.total;
             self.discard(inbound);

@@ -320,8 +320,8 @@ pub enum Names {
     Prepare(String),
     /// EXECUTE runs it: judged as what was prepared, by the session.
     Execute(String),
-    /// DECLARE makes a cursor of this name.
-    Declare(String),
+    /// DECLARE makes a cursor of this name, whose rows come in binary format (`true`) or as texts.
+    Declare(String, bool),
     /// FETCH, MOVE or CLOSE of a cursor.
     Cursor(String),
     /// DEALLOCATE of one statement, or of all.

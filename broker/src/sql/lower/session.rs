@@ -9,6 +9,8 @@ use crate::sql::{Barrier, Block, Class, Effect, Names, Uncounted};
 /// The lock that reading takes (`AccessShareLock`).
 const ACCESS_SHARE: i32 = 1;
 
+/// PostgreSQL's `CURSOR_OPT_BINARY`.
+const BINARY: i32 = 0x1;
 /// PostgreSQL's `CURSOR_OPT_HOLD`.
 const HOLD: i32 = 0x20;
 
@@ -241,7 +243,7 @@ impl Walk<'_> {
             self.uncounted = Some(Uncounted::Hold);
         }
         self.class = Class::Cursor;
-        self.names = Names::Declare(portalname.clone());
+        self.names = Names::Declare(portalname.clone(), options & BINARY != 0);
     }
 
     pub(super) fn fetch(&mut self, fetch: &nodes::FetchStmt) {
