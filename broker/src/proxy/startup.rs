@@ -119,6 +119,7 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         block: Block::Same,
         by_owner: false,
         uncounted: None,
+        copies: None,
         implied: Vec::new(),
         reaches: Vec::new(),
         sources: Vec::new(),

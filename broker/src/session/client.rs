@@ -503,6 +503,7 @@ impl<C> Session<C> {
             class: statement.class,
             blind: permit.changes_blindly(),
             shows: self.shows(permit),
+            copies: permit.copies().cloned(),
             makes,
             copy,
         }

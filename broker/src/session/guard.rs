@@ -322,10 +322,7 @@ impl<C> Session<C> {
     }
 
     fn running_class(&self) -> crate::sql::Class {
-        match self.pending.front() {
-            Some(Expect::Execute(run)) => run.class,
-            _ => crate::sql::Class::Select,
-        }
+        self.running().map_or(crate::sql::Class::Select, |run| run.class)
     }
 
     /// A statement completed: true when the client is not told yet.

@@ -415,11 +415,7 @@ impl<C> Session<C> {
     /// will not be answered.
     fn copy_began(&mut self) {
         self.drop_copy_ends();
-        let permit = match self.pending.front() {
-            Some(Expect::Execute(run)) => run.copy.clone(),
-            Some(Expect::Query { runs, ended, .. }) => runs.get(*ended).and_then(|run| run.copy.clone()),
-            _ => None,
-        };
+        let permit = self.running().and_then(|run| run.copy.clone());
         let end = self.pending.iter().position(|expect| matches!(expect, Expect::CopyEnd));
         let before_end = end.unwrap_or(self.pending.len());
         let mut index = 0;

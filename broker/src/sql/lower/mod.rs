@@ -35,8 +35,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot, Source,
-    Statement, Touch, Uncounted, tripwire,
+    Ask, Barrier, Block, Class, Columns, Copied, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot,
+    Source, Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -129,6 +129,7 @@ struct Walk<'a> {
     block: Block,
     by_owner: bool,
     uncounted: Option<Uncounted>,
+    copies: Option<Copied>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -178,6 +179,7 @@ impl<'a> Walk<'a> {
             block: Block::Same,
             by_owner: false,
             uncounted: None,
+            copies: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -234,6 +236,7 @@ impl<'a> Walk<'a> {
             block: self.block,
             by_owner: self.by_owner,
             uncounted: self.uncounted,
+            copies: self.copies,
             implied,
             reaches,
             sources: self.sources,
