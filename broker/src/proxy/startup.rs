@@ -118,6 +118,7 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         unbounded: Vec::new(),
         block: Block::Same,
         by_owner: false,
+        by_number: false,
         uncounted: None,
         copies: None,
         implied: Vec::new(),

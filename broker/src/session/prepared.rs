@@ -253,6 +253,7 @@ fn is_plain(statement: &Statement) -> bool {
         Class::Select | Class::Insert | Class::Update | Class::Delete
     ) && statement.settings.is_empty()
         && statement.asks.is_empty()
+        && !statement.by_number
         && statement.opaque.is_empty()
         && statement.barrier == Barrier::None
         && statement.names == Names::None

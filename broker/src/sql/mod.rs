@@ -145,6 +145,8 @@ pub struct Statement {
     pub block: Block,
     /// PostgreSQL lets only an owner do it, whatever its class.
     pub by_owner: bool,
+    /// With other numbers in it, it could be judged in another way.
+    pub by_number: bool,
     /// Why rows that it writes cannot be counted.
     pub uncounted: Option<Uncounted>,
     /// How the rows of COPY … TO are written, as far as that is known.

@@ -233,19 +233,19 @@ impl<'a> Walk<'a> {
         } = truncate;
         self.class = Class::Truncate;
         self.changes();
-        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
-            self.opaque("TRUNCATE … CASCADE reaches tables that it does not name");
-        }
+        let mut emptied = Vec::new();
         for node in relations {
             match &node.node {
-                Some(NodeEnum::RangeVar(range)) => {
-                    if let Some(relation) = self.table(Some(range)) {
-                        self.writes(relation, Class::Truncate, &Written::Gone);
-                        self.touch_relation(Class::Truncate, relation);
-                    }
-                }
+                Some(NodeEnum::RangeVar(range)) => emptied.extend(self.table(Some(range))),
                 _ => self.opaque("TRUNCATE of an unknown kind"),
             }
+        }
+        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
+            emptied = self.with_pointing(emptied);
+        }
+        for relation in emptied {
+            self.writes(relation, Class::Truncate, &Written::Gone);
+            self.touch_relation(Class::Truncate, relation);
         }
         // Sequences start again for their owner only.
         self.by_owner = *restart_seqs;

@@ -128,6 +128,7 @@ struct Walk<'a> {
     unbounded: Vec<Touch>,
     block: Block,
     by_owner: bool,
+    by_number: bool,
     uncounted: Option<Uncounted>,
     copies: Option<Copied>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
@@ -178,6 +179,7 @@ impl<'a> Walk<'a> {
             unbounded: Vec::new(),
             block: Block::Same,
             by_owner: false,
+            by_number: false,
             uncounted: None,
             copies: None,
             target_reads: 0,
@@ -235,6 +237,7 @@ impl<'a> Walk<'a> {
             unbounded: self.unbounded,
             block: self.block,
             by_owner: self.by_owner,
+            by_number: self.by_number,
             uncounted: self.uncounted,
             copies: self.copies,
             implied,

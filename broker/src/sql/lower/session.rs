@@ -344,12 +344,16 @@ impl Walk<'_> {
 
     pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
         let nodes::RefreshMatViewStmt {
-            concurrent: _,
+            concurrent,
             skip_data: _,
             relation,
         } = refresh;
         self.class = Class::Refresh;
         self.changes();
+        if *concurrent {
+            // The server compares old and new rows in a temporary table: the session has a temporary schema from now on.
+            self.changes_schema();
+        }
         self.touch_target(Class::Refresh, relation.as_ref(), false);
     }
 }
