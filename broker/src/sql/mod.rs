@@ -162,6 +162,10 @@ pub struct Statement {
     pub direct: Vec<Touch>,
     /// Relations that get, or whose columns get, another name.
     pub renames: Vec<(String, String)>,
+    /// Partitions and children that it takes from their parents, and parents that lose them.
+    pub leaves: Vec<(String, String)>,
+    /// Domains that get a check which is tried on every value there is.
+    pub tried: Vec<(String, String)>,
     /// What runs the functions that it gives another body.
     pub hangs: Vec<Hang>,
 }
