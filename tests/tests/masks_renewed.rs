@@ -88,7 +88,7 @@ async fn in_transactions(mut client: Client, read: Arc<Read>) -> Result<()> {
 
 /// Another scope's DDL, each time of another kind.
 async fn change(client: &Client, number: usize) -> Result<()> {
-    let kind = if number % 2 == 0 { "bigint" } else { "int" };
+    let kind = if number.is_multiple_of(2) { "bigint" } else { "int" };
     match number % 3 {
         0 => client
             .execute(&format!("ALTER TABLE crm.parted ADD COLUMN n{number} int"), &[])

@@ -305,27 +305,23 @@ impl<C> Session<C> {
             return Ok(Taken::NotYet);
         }
         let Some(prepared) = self.find_prepared(&statement) else {
-            self.stream_off(head.total);
-            // The server itself misses a statement of no name there is: before it looks at the transaction's state.
-            let mut out = BytesMut::new();
-            frontend::put_bind(&mut out, "", self.nonce.name(), false);
-            self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
-            return Ok(Taken::Done);
+            let unknown = refusal::unknown_name("26000", "prepared statement", &statement);
+            return Ok(self.refuse_bind(head, unknown));
         };
         if self.prepares_anew(&statement, &prepared) {
             return Ok(Taken::NotYet);
         }
         if let Some(refused) = self.lost(&prepared) {
-            self.stream_off(head.total);
-            return Ok(self.refuse_bind(&refused, &prepared.text));
+            self.note_refused(&refused, &prepared.text);
+            return Ok(self.refuse_bind(head, refused.complaint));
         }
         if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
             if have < head.total && head.total <= values::LONGEST {
                 return Ok(Taken::NotYet);
             }
             if let Err(refused) = self.judge_values(&prepared, head) {
-                self.stream_off(head.total);
-                return Ok(self.refuse_bind(&refused, &prepared.text));
+                self.note_refused(&refused, &prepared.text);
+                return Ok(self.refuse_bind(head, refused.complaint));
             }
         }
         if self.portals.len() >= MAX_NAMES {
@@ -352,11 +348,12 @@ impl<C> Session<C> {
         Ok(Taken::Done)
     }
 
-    fn refuse_bind(&mut self, refused: &Refused, text: &str) -> Taken {
-        self.note_refused(refused, text);
+    fn refuse_bind(&mut self, head: Head, complaint: Complaint) -> Taken {
+        self.stream_off(head.total);
+        // The server itself misses a statement of no name there is: before it looks at the transaction's state.
         let mut out = BytesMut::new();
-        frontend::put_bind(&mut out, "", self.nonce.name());
-        self.refuse_extended(out, refused.complaint.clone());
+        frontend::put_bind(&mut out, "", self.nonce.name(), false);
+        self.refuse_extended(out, complaint);
         Taken::Done
     }
 
