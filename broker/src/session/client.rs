@@ -565,6 +565,7 @@ impl<C> Session<C> {
         if permit.runs_foreign_code() {
             self.view.doubt();
         }
+        self.anew.sends(permit);
         match permit.barrier() {
             Barrier::None => {}
             Barrier::Schema => self.view.moved(),
