@@ -265,3 +265,35 @@ async fn batches(house: &House, peer: &mut Raw) -> Result<()> {
     assert_eq!(there.context("what was written")?, "Bea,Bea,batched");
     Ok(())
 }
+
+/// `pg_dump` says that it reads no views: those that stand for masked tables are read, and no others are.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_says_about_views_holds_for_views() -> Result<()> {
+    let house = house(masked("role")).await?;
+    let grant = house.grant("masked").await?;
+    let client = house.connect(&grant).await?;
+    let view = "SELECT id FROM crm.made_view";
+    client
+        .batch_execute("CREATE VIEW crm.made_view AS SELECT id FROM crm.orders")
+        .await?;
+    assert_eq!(value(&client, view).await?, "10");
+    let said = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
+    assert_eq!(value(&client, said).await?, "view, foreign-table");
+    for _ in 0..2 {
+        client.batch_execute("BEGIN").await?;
+        for _ in 0..2 {
+            let email = "SELECT email FROM crm.people WHERE id = 1";
+            assert_eq!(value(&client, email).await?, "x***@example.test");
+            assert_eq!(
+                client.query_one(email, &[]).await?.get::<_, &str>(0),
+                "x***@example.test"
+            );
+        }
+        let error = client.batch_execute(view).await.err().context("a view was read")?;
+        assert_eq!(error.code().map(|code| code.code()), Some("55000"), "{error:?}");
+        client.batch_execute("ROLLBACK").await?;
+        let error = client.query(view, &[]).await.err().context("a view was read")?;
+        assert_eq!(error.code().map(|code| code.code()), Some("55000"), "{error:?}");
+    }
+    Ok(())
+}
