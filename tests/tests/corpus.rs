@@ -157,7 +157,7 @@ async fn fresh_under(folder: &str, part: Part, layer: Layer) -> Result<()> {
 
 in_parts!(
     fresh_attacks_do_not_work,
-    first 0, second 1, third 2, fourth 3 of 4,
+    first 0, second 1, third 2, fourth 3, fifth 4, sixth 5, seventh 6, eighth 7 of 8,
     |part| fresh("", part)
 );
 
@@ -171,6 +171,19 @@ in_parts!(
     nor_do_they_where_the_database_keeps_the_masks,
     first 0, second 1, third 2, fourth 3, fifth 4, sixth 5 of 6,
     |part| fresh_under("masks", part, Layer::Both)
+);
+
+// Migrations, ETL, ORMs and drivers, under the rules that their author would write.
+in_parts!(
+    what_tools_send_passes,
+    first 0, second 1, third 2 of 3,
+    |part| fresh("tools", part)
+);
+
+in_parts!(
+    and_passes_with_roles_behind_the_proxy,
+    sample 2 of 5,
+    |part| holds("tests/corpus/fresh/tools", part, Layer::Both, &[Mode::Simple])
 );
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::policy::{Origin, Scope};
-use crate::sql::{Ask, Barrier, Block, Class, Effect, Names};
+use crate::sql::{Ask, Barrier, Block, Class, Copied, Effect, Names};
 
 /// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ pub struct Permit {
     pub(in crate::decide) blind: bool,
     /// It changes which kinds of relations the session reads.
     pub(in crate::decide) narrows: bool,
+    /// How COPY writes its rows.
+    pub(in crate::decide) copies: Option<Arc<Copied>>,
 }
 
 impl Permit {
@@ -161,6 +163,11 @@ impl Permit {
     /// Whether it sets `restrict_nonsystem_relation_kind`, under which no view is read.
     pub fn narrows_kinds(&self) -> bool {
         self.narrows
+    }
+
+    /// How COPY … TO writes its rows, as far as that is known.
+    pub fn copies(&self) -> Option<&Arc<Copied>> {
+        self.copies.as_ref()
     }
 
     /// EXECUTE of what `prepared` was given for.

@@ -166,12 +166,11 @@ impl<C> Session<C> {
             return Ok(());
         };
         let name = literal(KINDS);
-        let before = match self.anew.kinds.lifted.take() {
-            Some(before) => before,
-            None => {
-                let asked = format!("SELECT COALESCE(pg_catalog.current_setting({name}, true), '')");
-                self.own_run(&[asked]).await?.flatten().unwrap_or_default()
-            }
+        let before = if let Some(before) = self.anew.kinds.lifted.take() {
+            before
+        } else {
+            let asked = format!("SELECT COALESCE(pg_catalog.current_setting({name}, true), '')");
+            self.own_run(&[asked]).await?.flatten().unwrap_or_default()
         };
         let others = || before.split(',').map(str::trim).filter(|kind| *kind != "view");
         if others().count() == before.split(',').count() {
@@ -253,6 +252,14 @@ impl<C> Session<C> {
         self.anew.stale = Some(name.to_owned());
         self.wait_for_view();
         true
+    }
+
+    /// Refuses a Bind. The server itself misses a statement of no name there is: before it looks at the transaction's state.
+    pub(super) fn refuse_bind(&mut self, refused: Refused, text: &str) {
+        self.note_refused(&refused, text);
+        let mut out = BytesMut::new();
+        frontend::put_bind(&mut out, "", self.nonce.name(), false);
+        self.refuse_extended(out, refused.complaint);
     }
 
     /// What stands for a prepared statement that cannot run any more.

@@ -11,7 +11,7 @@ use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared, Text};
 use super::refusal::Refused;
 use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
-use crate::decide::{Decision, Permit};
+use crate::decide::Permit;
 use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
@@ -261,8 +261,8 @@ impl<C> Session<C> {
             self.refuse_parse(parse.name, refused.complaint);
             return Ok(None);
         }
-        let number = self.log.statement(parse.text, first_permit(&judged));
-        let foreign = parse.has_user_types() || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
+        let number = self.log.statement(parse.text, judged.first_permit());
+        let foreign = parse.has_user_types() || judged.first_permit().is_some_and(Permit::runs_foreign_code);
         let prepared = Rc::new(Prepared {
             text: parse.text.into(),
             number,
@@ -306,10 +306,14 @@ impl<C> Session<C> {
         }
         let Some(prepared) = self.find_prepared(&statement) else {
             self.stream_off(head.total);
-            // The server itself misses a statement of no name there is: before it looks at the transaction's state.
-            let mut out = BytesMut::new();
-            frontend::put_bind(&mut out, "", self.nonce.name());
-            self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
+            let complaint = refusal::unknown_name("26000", "prepared statement", &statement);
+            self.refuse_bind(
+                Refused {
+                    denial: None,
+                    complaint,
+                },
+                "",
+            );
             return Ok(Taken::Done);
         };
         if self.prepares_anew(&statement, &prepared) {
@@ -317,7 +321,8 @@ impl<C> Session<C> {
         }
         if let Some(refused) = self.lost(&prepared) {
             self.stream_off(head.total);
-            return Ok(self.refuse_bind(&refused, &prepared.text));
+            self.refuse_bind(*refused, &prepared.text);
+            return Ok(Taken::Done);
         }
         if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
             if have < head.total && head.total <= values::LONGEST {
@@ -325,7 +330,8 @@ impl<C> Session<C> {
             }
             if let Err(refused) = self.judge_values(&prepared, head) {
                 self.stream_off(head.total);
-                return Ok(self.refuse_bind(&refused, &prepared.text));
+                self.refuse_bind(*refused, &prepared.text);
+                return Ok(Taken::Done);
             }
         }
         if self.portals.len() >= MAX_NAMES {
@@ -350,14 +356,6 @@ impl<C> Session<C> {
         self.pass(taken, &onward);
         self.client_stream = (head.total - have, onward);
         Ok(Taken::Done)
-    }
-
-    fn refuse_bind(&mut self, refused: &Refused, text: &str) -> Taken {
-        self.note_refused(refused, text);
-        let mut out = BytesMut::new();
-        frontend::put_bind(&mut out, "", self.nonce.name());
-        self.refuse_extended(out, refused.complaint.clone());
-        Taken::Done
     }
 
     /// Handles an Execute; hands it back when a text must be read again elsewhere first.
@@ -512,8 +510,8 @@ impl<C> Session<C> {
         if permit.effect() == Effect::Change || statement.class == Class::Transaction {
             self.uncounted_change(permit);
         }
-        if let Names::Declare(name) = permit.names() {
-            self.guard.forget(name);
+        if let Names::Declare(name, binary) = permit.names() {
+            self.guard.declares(name, *binary);
         }
         let copy = (statement.class == Class::CopyIn).then(|| permit.clone());
         if let Some(permit) = &copy {
@@ -528,6 +526,7 @@ impl<C> Session<C> {
             class: statement.class,
             blind: permit.changes_blindly(),
             shows: self.shows(permit),
+            copies: permit.copies().cloned(),
             makes,
             copy,
         }
@@ -578,14 +577,6 @@ impl<C> Session<C> {
             Some(permit) => self.link.send(permit, message),
             None => self.link.send_own(message),
         }
-    }
-}
-
-/// The permit of a text's first statement.
-fn first_permit(judged: &Judged) -> Option<&Permit> {
-    match judged.statements.first().map(|statement| &statement.decision) {
-        Some(Decision::Allow(permit)) => Some(permit),
-        Some(Decision::Deny(_)) | None => None,
     }
 }
 

@@ -258,7 +258,7 @@ impl<C> Session<C> {
         frontend::put_close_statement(&mut out, OWN);
         for sql in batch {
             frontend::put_parse(&mut out, OWN, sql.as_ref());
-            frontend::put_bind(&mut out, OWN, OWN);
+            frontend::put_bind(&mut out, OWN, OWN, false);
             frontend::put_execute(&mut out, OWN);
             // Inside a transaction the portal outlives the statement it was made from. Two Closes, two CloseCompletes:
             // the last one is the last answer where no Sync follows.

@@ -126,7 +126,7 @@ impl<C> Session<C> {
     /// Passes a row or a piece of COPY data on, of which `ready` bytes of others come first; as it is, as what the net makes
     /// of it, or not at all.
     fn pass_row(&mut self, inbound: &mut BytesMut, ready: &mut usize, head: Head) -> Result<(), End> {
-        if !self.row_passes(head) {
+        if !self.row_passes(head) || self.is_too_large(head)? {
             self.forward(inbound, std::mem::take(ready));
             self.server_discard = head.total;
             self.discard(inbound);
@@ -433,11 +433,7 @@ impl<C> Session<C> {
     /// will not be answered.
     fn copy_began(&mut self) {
         self.drop_copy_ends();
-        let permit = match self.pending.front() {
-            Some(Expect::Execute(run)) => run.copy.clone(),
-            Some(Expect::Query { runs, ended, .. }) => runs.get(*ended).and_then(|run| run.copy.clone()),
-            _ => None,
-        };
+        let permit = self.running().and_then(|run| run.copy.clone());
         let end = self.pending.iter().position(|expect| matches!(expect, Expect::CopyEnd));
         let before_end = end.unwrap_or(self.pending.len());
         let mut index = 0;

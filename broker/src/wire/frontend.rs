@@ -153,14 +153,16 @@ pub fn put_parse_of_types(out: &mut BytesMut, name: &str, text: &str, types: &[[
     });
 }
 
-/// Appends a `Bind` without parameters, results in text.
-pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str) {
+/// Appends a `Bind` without parameters, results as texts or in binary format.
+pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str, binary: bool) {
     frame(out, b'B', |body| {
         put_cstr(body, portal);
         put_cstr(body, statement);
         body.put_i16(0);
         body.put_i16(0);
-        body.put_i16(0);
+        // One format for all columns.
+        body.put_i16(1);
+        body.put_i16(binary.into());
     });
 }
 
