@@ -279,6 +279,13 @@ pub fn bind_values(portal: &str, statement: &str, values: &[&[u8]]) -> Vec<u8> {
     frame('B', &body)
 }
 
+/// A Bind message with parameters in text, all results in binary.
+pub fn bind_binary(portal: &str, statement: &str, values: &[&[u8]]) -> Vec<u8> {
+    let text = bind_values(portal, statement, values);
+    let body = &text[5..text.len() - 2];
+    frame('B', &[body, &[0, 1, 0, 1]].concat())
+}
+
 /// A Describe of a prepared statement.
 pub fn describe_statement(name: &str) -> Vec<u8> {
     frame('D', &[b"S", name.as_bytes(), b"\0"].concat())

@@ -146,7 +146,11 @@ async fn replays(workloads: &[&str], layer: Layer) -> Result<()> {
 
 /// Fresh attacks: none works, and every honest statement does.
 async fn fresh(folder: &str, part: Part) -> Result<()> {
-    let report = tried(&format!("tests/corpus/fresh/{folder}"), part, Layer::Proxy, Mode::PLAIN).await?;
+    fresh_under(folder, part, Layer::Proxy).await
+}
+
+async fn fresh_under(folder: &str, part: Part, layer: Layer) -> Result<()> {
+    let report = tried(&format!("tests/corpus/fresh/{folder}"), part, layer, Mode::PLAIN).await?;
     assert!(report.failures().next().is_none(), "{report}");
     Ok(())
 }
@@ -161,6 +165,12 @@ in_parts!(
     fresh_attacks_on_masks_do_not_work,
     first 0, second 1, third 2 of 3,
     |part| fresh("masks", part)
+);
+
+in_parts!(
+    nor_do_they_where_the_database_keeps_the_masks,
+    first 0, second 1, third 2, fourth 3, fifth 4, sixth 5 of 6,
+    |part| fresh_under("masks", part, Layer::Both)
 );
 
 // Migrations, ETL, ORMs and drivers, under the rules that their author would write.

@@ -126,3 +126,37 @@ async fn what_the_doctor_finds_his_sql_cures() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_masks_lack_the_doctor_says_with_its_cure() -> Result<()> {
+    let house = House::plan(tests::roles::masked("role")).await?;
+    let operator = house.path("broker.yaml").display().to_string();
+    let lacks = || -> Result<Vec<(String, String)>> {
+        let found = said(&mut house.command(&["doctor", "--operator", &operator, "--json"]))?;
+        let document: Value = serde_json::from_str(&found.out).context(found.err)?;
+        let all = document["shop"].as_array().context("no findings")?;
+        let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+        let lacks = all.iter().filter(|finding| finding["kind"] == "login-lacks");
+        Ok(lacks
+            .map(|finding| (text(finding, "name"), text(finding, "fix")))
+            .collect())
+    };
+    assert_eq!(lacks()?, []);
+    for (taken, what) in [
+        ("ALTER DATABASE shop OWNER TO postgres", "there is no schema"),
+        ("ALTER SCHEMA hoop_masks OWNER TO postgres", "belongs to another role"),
+        ("ALTER ROLE hoop_broker NOCREATEROLE", "may not create roles"),
+    ] {
+        house.cluster.psql("shop", taken)?;
+        let [(told, cure)] = &lacks()?[..] else {
+            panic!("{taken}: {:?}", lacks()?)
+        };
+        assert!(told.contains(what), "{told}");
+        house.cluster.psql("shop", cure)?;
+        assert_eq!(lacks()?, [], "{cure}");
+    }
+    let client = house.connect(&house.grant("reader").await?).await?;
+    let email = tests::roles::value(&client, "SELECT email FROM crm.people WHERE id = 1").await?;
+    assert_eq!(email, "x***@example.test");
+    Ok(())
+}

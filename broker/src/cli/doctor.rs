@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use super::out::{Out, Tone};
 use crate::base::clock::Clock;
 use crate::policy::Enforcement;
+use crate::role::{self, Lack};
 use crate::survey::{self, Exposure, Login};
 use crate::upstream::Target;
 use crate::upstream::control::Controls;
@@ -57,8 +58,12 @@ pub async fn doctor(args: LookArgs, out: &mut Out) -> Result<ExitCode> {
     let controls = Controls::default();
     let mut all = serde_json::Map::new();
     let mut count = 0;
+    let masked = crate::server::masked(&args.operator, &Clock::system())?;
     for (target, enforcement) in args.with_enforcers()? {
         let mut found = survey::exposures(&controls, &target).await?;
+        if enforcement == Enforcement::Role {
+            found.extend(lacking(&controls, &target, masked.contains(&target.name)).await?);
+        }
         found.retain(|exposure| enforcement == Enforcement::Shared || !exposure.is_invoker());
         count += found.iter().filter(|exposure| !exposure.is_invoker()).count();
         if args.json {
@@ -75,6 +80,20 @@ pub async fn doctor(args: LookArgs, out: &mut Out) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What the broker's login needs to enforce policies, and does not have.
+async fn lacking(controls: &Controls, target: &Arc<Target>, masks: bool) -> Result<Vec<Exposure>> {
+    let lacks = role::lacks(controls, target, masks).await?;
+    let told = lacks.into_iter().map(|Lack { what, sql }| Exposure {
+        kind: "login-lacks".to_owned(),
+        schema: None,
+        name: what,
+        on: None,
+        owner: None,
+        fix: sql,
+    });
+    Ok(told.collect())
 }
 
 fn report(database: &str, found: &[Exposure], out: &mut Out) -> Result<()> {

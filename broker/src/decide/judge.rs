@@ -105,6 +105,7 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
             .touches
             .iter()
             .any(|touch| is_blind(touch, scope, ground.snapshot)),
+        narrows: statement.settings.iter().any(|setting| setting.name == settings::KINDS),
     })
 }
 

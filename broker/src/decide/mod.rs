@@ -86,6 +86,8 @@ pub struct Permit {
     pub(in crate::decide) masked: Arc<[String]>,
     /// It changes rows of which the scope may not read every column.
     pub(in crate::decide) blind: bool,
+    /// It changes which kinds of relations the session reads.
+    pub(in crate::decide) narrows: bool,
     /// How COPY writes its rows.
     pub(in crate::decide) copies: Option<Arc<Copied>>,
 }
@@ -156,6 +158,11 @@ impl Permit {
     /// generated columns and indexes are computed from whole rows.
     pub fn changes_blindly(&self) -> bool {
         self.blind
+    }
+
+    /// Whether it sets `restrict_nonsystem_relation_kind`, under which no view is read.
+    pub fn narrows_kinds(&self) -> bool {
+        self.narrows
     }
 
     /// How COPY … TO writes its rows, as far as that is known.

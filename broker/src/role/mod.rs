@@ -30,6 +30,7 @@ use crate::upstream::control::Controls;
 use crate::upstream::{JobLogin, Target};
 
 pub use fault::RoleFault;
+pub use lack::Lack;
 use login::{Dress, Spare};
 use names::Names;
 
@@ -82,6 +83,28 @@ struct State {
 struct Taken {
     login: Arc<OnceCell<Arc<Target>>>,
     group: String,
+}
+
+/// What the broker's login lacks to enforce policies in a database, and where `masks` are to be kept there, for that.
+pub async fn lacks(controls: &Controls, target: &Arc<Target>, masks: bool) -> Result<Vec<Lack>, RoleFault> {
+    let names = Names::new("", &target.name, &target.database);
+    lacks_of(controls, target, &names, masks).await
+}
+
+async fn lacks_of(
+    controls: &Controls,
+    target: &Arc<Target>,
+    names: &Names,
+    masks: bool,
+) -> Result<Vec<Lack>, RoleFault> {
+    let client = controls.get(target).await?;
+    let failed = |error| RoleFault::of(&target.name, "looking at the broker's login", &error);
+    let own: [&str; 2] = [&names.groups, &names.keepers];
+    let mut lacks = lack::of_login(&**client, &own).await.map_err(failed)?;
+    if masks {
+        lacks.extend(views::lack(&**client).await.map_err(failed)?);
+    }
+    Ok(lacks)
 }
 
 #[derive(Debug)]
@@ -381,14 +404,8 @@ impl Database {
     }
 
     async fn lacks(&self) -> Result<Vec<lack::Lack>, RoleFault> {
-        let client = self.controls.get(&self.target).await?;
-        let failed = |error| RoleFault::of(&self.target.name, "looking at the broker's login", &error);
-        let own: [&str; 2] = [&self.names.groups, &self.names.keepers];
-        let mut lacks = lack::of_login(&**client, &own).await.map_err(failed)?;
-        if self.state().groups.values().any(|group| !group.scope.masks.is_empty()) {
-            lacks.extend(views::lack(&**client).await.map_err(failed)?);
-        }
-        Ok(lacks)
+        let masks = self.state().groups.values().any(|group| !group.scope.masks.is_empty());
+        lacks_of(&self.controls, &self.target, &self.names, masks).await
     }
 
     /// A new spare, known to the memory before the catalog knows it.

@@ -6,6 +6,7 @@ mod policies;
 mod probes;
 mod roles;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -112,6 +113,14 @@ impl Plan {
     fn policies(&self) -> Policies {
         policies::load(&self.operator, &self.settings.policies)
     }
+}
+
+/// The databases of which a policy masks columns, as the operator names them.
+pub fn masked(path: &Path, clock: &Clock) -> Result<BTreeSet<String>> {
+    let policies = Arc::new(ArcSwap::from_pointee(Plan::read(path, clock)?.policies()));
+    let scopes = roles::current(policies)().into_iter().map(|(_, _, scope)| scope);
+    let masked = scopes.filter(|scope| !scope.masks.is_empty());
+    Ok(masked.map(|scope| scope.database.clone()).collect())
 }
 
 /// A running broker.

@@ -13,6 +13,9 @@ use super::{End, Session};
 use crate::catalog::{Seat, Views};
 use crate::decide::{Decision, Permit};
 use crate::mask::SCHEMA;
+use crate::sql::Barrier;
+use crate::sql::quote::literal;
+use crate::sql::settings::KINDS;
 use crate::wire::answer::Complaint;
 use crate::wire::backend;
 use crate::wire::frame::{self, Head};
@@ -52,6 +55,19 @@ pub struct Anew {
     waits: Option<Views>,
     /// What is to be prepared again.
     stale: Option<String>,
+    kinds: Kinds,
+}
+
+/// A session may have said that it reads no views, as `pg_dump` does. The views of masks are what it takes for tables:
+/// inside a transaction they are read all the same, and for every other statement what was said holds.
+#[derive(Debug, Default)]
+struct Kinds {
+    /// It may have said so.
+    narrow: bool,
+    /// The setting as the session made it, while it is lifted.
+    lifted: Option<String>,
+    /// To be lifted, or to be put back.
+    wanted: Option<bool>,
 }
 
 impl Anew {
@@ -63,8 +79,19 @@ impl Anew {
         }
     }
 
+    /// A statement is about to be sent.
+    pub fn sends(&mut self, permit: &Permit) {
+        self.kinds.narrow |= permit.narrows_kinds();
+        if permit.barrier() == Barrier::Rollback {
+            self.kinds.lifted = None;
+        }
+    }
+
     /// The server is ready; `more` was sent already.
     pub fn ready(&mut self, status: u8, more: bool) {
+        if status != b'T' {
+            self.kinds.lifted = None;
+        }
         if status == b'I' && !more {
             self.holds.clear();
         }
@@ -116,7 +143,51 @@ impl<C> Session<C> {
                 Decision::Allow(permit) => Some(permit),
                 Decision::Deny(_) => None,
             });
-        permits.into_iter().any(|permit| self.waits_with(permit))
+        let permits: Vec<&Permit> = permits.collect();
+        self.kinds_wait(permits.iter().any(|permit| permit.text().is_some()))
+            || permits.into_iter().any(|permit| self.waits_with(permit))
+    }
+
+    /// True when the session must first read views, or not read them.
+    fn kinds_wait(&mut self, masked: bool) -> bool {
+        let kinds = &mut self.anew.kinds;
+        let fits = kinds.lifted.is_some() == masked;
+        if !kinds.narrow || fits || self.transaction != b'T' || self.anew.seat.is_none() {
+            return false;
+        }
+        kinds.wanted = Some(masked);
+        self.wait_for_view();
+        true
+    }
+
+    /// Lifts what the session said about views, or puts it back; the end of the transaction does so in any case.
+    async fn turn_kinds(&mut self) -> Result<(), End> {
+        let Some(lift) = self.anew.kinds.wanted.take().filter(|_| !self.server_skips) else {
+            return Ok(());
+        };
+        let name = literal(KINDS);
+        let before = if let Some(before) = self.anew.kinds.lifted.take() {
+            before
+        } else {
+            let asked = format!("SELECT COALESCE(pg_catalog.current_setting({name}, true), '')");
+            self.own_run(&[asked]).await?.flatten().unwrap_or_default()
+        };
+        let others = || before.split(',').map(str::trim).filter(|kind| *kind != "view");
+        if others().count() == before.split(',').count() {
+            // It reads views, or has no such setting.
+            self.anew.kinds.narrow = false;
+            return Ok(());
+        }
+        let value = if lift {
+            others().collect::<Vec<_>>().join(", ")
+        } else {
+            before.clone()
+        };
+        let set = format!("SELECT pg_catalog.set_config({name}, {}, true)", literal(&value));
+        if self.own_run(&[set]).await?.is_some() {
+            self.anew.kinds.lifted = lift.then_some(before);
+        }
+        Ok(())
     }
 
     fn waits_with(&mut self, permit: &Permit) -> bool {
@@ -154,6 +225,9 @@ impl<C> Session<C> {
         let Some(permit) = prepared.permit().cloned().filter(|_| self.anew.seat.is_some()) else {
             return false;
         };
+        if self.kinds_wait(permit.text().is_some()) {
+            return true;
+        }
         if permit.text().is_none() || self.server_skips || self.transaction == b'E' {
             return false;
         }
@@ -196,6 +270,7 @@ impl<C> Session<C> {
         if let (Some(views), Some(seat)) = (self.anew.waits.take(), &mut self.anew.seat) {
             seat.settled(&views).await;
         }
+        self.turn_kinds().await?;
         let Some(name) = self.anew.stale.take().filter(|_| !self.server_skips) else {
             return Ok(());
         };

@@ -11,7 +11,7 @@ use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared, Text};
 use super::refusal::Refused;
 use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
-use crate::decide::{Decision, Permit};
+use crate::decide::Permit;
 use crate::sql::{Barrier, Class, Effect, Names};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
@@ -261,8 +261,8 @@ impl<C> Session<C> {
             self.refuse_parse(parse.name, refused.complaint);
             return Ok(None);
         }
-        let number = self.log.statement(parse.text, first_permit(&judged));
-        let foreign = parse.has_user_types() || first_permit(&judged).is_some_and(Permit::runs_foreign_code);
+        let number = self.log.statement(parse.text, judged.first_permit());
+        let foreign = parse.has_user_types() || judged.first_permit().is_some_and(Permit::runs_foreign_code);
         let prepared = Rc::new(Prepared {
             text: parse.text.into(),
             number,
@@ -563,6 +563,7 @@ impl<C> Session<C> {
         if permit.runs_foreign_code() {
             self.view.doubt();
         }
+        self.anew.sends(permit);
         match permit.barrier() {
             Barrier::None => {}
             Barrier::Schema => self.view.moved(),
@@ -575,14 +576,6 @@ impl<C> Session<C> {
             Some(permit) => self.link.send(permit, message),
             None => self.link.send_own(message),
         }
-    }
-}
-
-/// The permit of a text's first statement.
-fn first_permit(judged: &Judged) -> Option<&Permit> {
-    match judged.statements.first().map(|statement| &statement.decision) {
-        Some(Decision::Allow(permit)) => Some(permit),
-        Some(Decision::Deny(_)) | None => None,
     }
 }
 

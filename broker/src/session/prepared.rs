@@ -85,6 +85,14 @@ impl Judged {
         }
     }
 
+    /// The permit of the first statement.
+    pub fn first_permit(&self) -> Option<&Permit> {
+        match self.statements.first().map(|statement| &statement.decision) {
+            Some(Decision::Allow(permit)) => Some(permit),
+            Some(Decision::Deny(_)) | None => None,
+        }
+    }
+
     /// Whether the same would be sent now as was sent when `before` was judged.
     pub fn says_the_same(&self, before: &Self) -> bool {
         let texts = |judged: &Self| -> Vec<Option<String>> {
@@ -125,10 +133,7 @@ pub struct Prepared {
 impl Prepared {
     /// Its permit; `None` for an empty text, which runs nothing.
     pub fn permit(&self) -> Option<&Permit> {
-        match self.judged.statements.first().map(|statement| &statement.decision) {
-            Some(Decision::Allow(permit)) => Some(permit),
-            Some(Decision::Deny(_)) | None => None,
-        }
+        self.judged.first_permit()
     }
 }
 

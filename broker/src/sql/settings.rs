@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Which kinds of relations a session does not read unless they are PostgreSQL's own.
+pub const KINDS: &str = "restrict_nonsystem_relation_kind";
+
 /// The largest `work_mem`, in kilobytes.
 const WORK_MEM_KB: u64 = 256 * 1024;
 

@@ -64,6 +64,7 @@ impl Exposure {
             }
             "login-bypasses-row-security" => format!("the broker's login {name} bypasses row security"),
             "login-replicates" => format!("the broker's login {name} may replicate the whole cluster"),
+            "login-lacks" => self.name.clone(),
             "login-member" => format!("the broker's login is a member of {name}"),
             "weak-passwords" => format!("new passwords are stored as {by}"),
             "no-tls" => "the server accepts no TLS".to_owned(),

@@ -2,6 +2,7 @@
 //! and asserts what the client saw, what the database holds and what the ledger says.
 
 mod etl;
+mod masked;
 mod masks;
 mod node;
 mod pgbench;

@@ -14,7 +14,7 @@ use crate::{client, nothing_refused, python, report, script};
 const SOON: Duration = Duration::from_secs(30);
 
 /// The masks' own tables, under a scope that may ask the catalogs what a client asks.
-async fn house(mut plan: Plan) -> Result<House> {
+pub async fn house(mut plan: Plan) -> Result<House> {
     plan.policy = plan.policy.replace(
         "    can:\n",
         "    can:\n      - { preset: introspection/clients }\n      - { preset: introspection/pg-dump }\n      \

@@ -10,7 +10,7 @@ use tests::house::{root, run};
 use crate::{node, recorded, report, script};
 
 /// The action's folder, with node-postgres in it.
-fn action() -> Result<PathBuf> {
+pub fn action() -> Result<PathBuf> {
     let folder = root().join("action");
     if !folder.join("node_modules/pg/package.json").exists() {
         let mut command = Command::new("npm");
