@@ -121,9 +121,14 @@ impl<C> Session<C> {
         if self.server_skips && self.view.private {
             return true;
         }
-        // In a failed transaction nothing but ROLLBACK runs, and nothing can be read.
         let behind = self.view.behind || self.view.doubted;
-        behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+        behind && !self.server_skips && !self.is_in_failed_block()
+    }
+
+    /// True in a failed transaction: nothing but its end runs, and nothing can be read. What was sent and has no answer
+    /// yet may have ended it.
+    pub(super) fn is_in_failed_block(&self) -> bool {
+        self.transaction == b'E' && !self.pipeline && self.pending.is_empty()
     }
 
     /// True when a schema change of this session was committed and has not been read yet.
