@@ -120,11 +120,14 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         by_owner: false,
         by_number: false,
         uncounted: None,
+        copies: None,
         implied: Vec::new(),
         reaches: Vec::new(),
         sources: Vec::new(),
         direct: Vec::new(),
         renames: Vec::new(),
+        leaves: Vec::new(),
+        tried: Vec::new(),
         hangs: Vec::new(),
     };
     match judge::judge(&statement, scope, &Ground::here("", snapshot)) {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::anew::Told;
 use super::shape;
 use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, Permit, judge};
@@ -115,6 +116,10 @@ pub struct Prepared {
     /// Binding it may run code that is not PostgreSQL's own: it has parameters of user-defined types, or calls functions
     /// beyond the safe ones.
     pub foreign: bool,
+    /// The types that its parameters were declared to be of.
+    pub declared: Box<[[u8; 4]]>,
+    /// What the client was told of it.
+    pub told: Told,
 }
 
 impl Prepared {

@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name: _,
+            name,
             num: _,
             newowner,
             def,
@@ -89,7 +89,13 @@ impl<'a> Walk<'a> {
         let def = def.as_deref();
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
-                Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
+                Some(Some(NodeEnum::ColumnDef(column))) => {
+                    self.column_definition(column, host);
+                    // A type of the job's own may try a check of its own on every value.
+                    if !name.is_empty() && self.type_name(column.type_name.as_ref()).is_some() {
+                        self.looks_at_host([name.as_str()]);
+                    }
+                }
                 _ => self.opaque("a column definition of an unknown kind"),
             },
             Ok(AlterTableType::AtColumnDefault | AlterTableType::AtSetExpression) => self.maybe(def),
@@ -112,9 +118,13 @@ impl<'a> Walk<'a> {
                 | AlterTableType::AtDetachPartition
                 | AlterTableType::AtDetachPartitionFinalize,
             ) => self.partition(def),
-            Ok(AlterTableType::AtAddInherit | AlterTableType::AtDropInherit) => match def.map(|def| &def.node) {
+            Ok(kind @ (AlterTableType::AtAddInherit | AlterTableType::AtDropInherit)) => match def.map(|def| &def.node)
+            {
                 Some(Some(NodeEnum::RangeVar(parent))) => {
                     self.touch_target(Class::Alter, Some(parent), false);
+                    if kind == AlterTableType::AtDropInherit {
+                        self.leaves.push((host.schema.to_owned(), host.name.to_owned()));
+                    }
                 }
                 _ => self.opaque("INHERIT of an unknown kind"),
             },
@@ -175,9 +185,11 @@ impl<'a> Walk<'a> {
             self.opaque("a partition command of an unknown kind");
             return;
         };
-        self.touch_target(Class::Alter, name.as_ref(), false);
+        let part = self.touch_target(Class::Alter, name.as_ref(), false);
         if let Some(bound) = bound {
             self.partition_bound(bound);
+        } else if let Some(part) = part {
+            self.leaves.push((part.schema.clone(), part.name.clone()));
         }
     }
 

@@ -35,8 +35,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot, Source,
-    Statement, Touch, Uncounted, tripwire,
+    Ask, Barrier, Block, Class, Columns, Copied, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot,
+    Source, Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -130,6 +130,7 @@ struct Walk<'a> {
     by_owner: bool,
     by_number: bool,
     uncounted: Option<Uncounted>,
+    copies: Option<Copied>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -151,6 +152,8 @@ struct Walk<'a> {
     /// Reads of relations anywhere else.
     direct: BTreeMap<(String, String), Columns>,
     renames: Vec<(String, String)>,
+    leaves: Vec<(String, String)>,
+    tried: Vec<(String, String)>,
     hangs: Vec<Hang>,
     /// Where the column reference begins that is being resolved.
     here: usize,
@@ -180,6 +183,7 @@ impl<'a> Walk<'a> {
             by_owner: false,
             by_number: false,
             uncounted: None,
+            copies: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -191,6 +195,8 @@ impl<'a> Walk<'a> {
             replaceable: false,
             direct: BTreeMap::new(),
             renames: Vec::new(),
+            leaves: Vec::new(),
+            tried: Vec::new(),
             hangs: Vec::new(),
             here: 0,
             pinned: None,
@@ -237,11 +243,14 @@ impl<'a> Walk<'a> {
             by_owner: self.by_owner,
             by_number: self.by_number,
             uncounted: self.uncounted,
+            copies: self.copies,
             implied,
             reaches,
             sources: self.sources,
             direct: direct.collect(),
             renames: self.renames,
+            leaves: self.leaves,
+            tried: self.tried,
             hangs: self.hangs,
         }
     }
@@ -287,6 +296,13 @@ impl<'a> Walk<'a> {
             .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
             .or_insert_with(Columns::none)
             .add(&columns);
+    }
+
+    /// The statement tells something of the values in these columns, and asks for no right to read them.
+    fn looks_at<'c>(&mut self, relation: &Relation, columns: impl IntoIterator<Item = &'c String>) {
+        let columns: Vec<&str> = columns.into_iter().map(String::as_str).collect();
+        let place = (relation.schema.clone(), relation.name.clone());
+        self.direct.entry(place).or_insert_with(Columns::none).add(&columns);
     }
 
     /// Touches `schema.name` as a whole under `class`.

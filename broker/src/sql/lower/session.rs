@@ -9,6 +9,8 @@ use crate::sql::{Barrier, Block, Class, Effect, Names, Uncounted};
 /// The lock that reading takes (`AccessShareLock`).
 const ACCESS_SHARE: i32 = 1;
 
+/// PostgreSQL's `CURSOR_OPT_BINARY`.
+const BINARY: i32 = 0x1;
 /// PostgreSQL's `CURSOR_OPT_HOLD`.
 const HOLD: i32 = 0x20;
 
@@ -241,7 +243,7 @@ impl Walk<'_> {
             self.uncounted = Some(Uncounted::Hold);
         }
         self.class = Class::Cursor;
-        self.names = Names::Declare(portalname.clone());
+        self.names = Names::Declare(portalname.clone(), options & BINARY != 0);
     }
 
     pub(super) fn fetch(&mut self, fetch: &nodes::FetchStmt) {
@@ -332,12 +334,16 @@ impl Walk<'_> {
     pub(super) fn cluster(&mut self, cluster: &nodes::ClusterStmt) {
         let nodes::ClusterStmt {
             relation,
-            indexname: _,
+            indexname,
             params: _,
         } = cluster;
         self.class = Class::Maintain;
         self.changes();
-        self.touch_target(Class::Maintain, relation.as_ref(), false);
+        if let Some(table) = self.touch_target(Class::Maintain, relation.as_ref(), false) {
+            // The order in which the rows lie afterwards is that of the index; without a name it is the one used before.
+            let index = self.index_of(indexname, table);
+            self.looks_at(table, index.map_or(&table.columns, |index| &index.key));
+        }
     }
 
     pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
