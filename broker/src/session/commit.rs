@@ -77,7 +77,8 @@ impl<C> Session<C> {
     /// True when a message that commits may be sent now; otherwise the session comes to rest first, and runs what was
     /// deferred.
     pub(super) fn may_commit(&mut self) -> bool {
-        let nothing = self.grant.scope.limits.max_affected_rows.is_none() || !self.commit.wrote || self.server_skips;
+        let nothing =
+            self.grant.scope.limits.max_affected_rows.is_none() || !self.commit.wrote || self.drops_what_follows();
         if nothing || std::mem::take(&mut self.commit.settled) {
             return true;
         }

@@ -182,7 +182,7 @@ impl<C> Session<C> {
     /// What the scope's limits ask for of a statement.
     pub(super) fn watch(&self, permit: &Permit) -> Watch {
         // In a failed transaction nothing runs but its end; nothing else is let through by the server.
-        if self.transaction == b'E' && !self.pipeline {
+        if self.is_in_failed_block() {
             return Watch::NOTHING;
         }
         Watch::of(permit, &self.grant.scope)

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
+use super::pending::Expect;
 use super::{End, Session};
 use crate::catalog;
 use crate::sql::Snapshot;
@@ -121,9 +122,20 @@ impl<C> Session<C> {
         if self.server_skips && self.view.private {
             return true;
         }
-        // In a failed transaction nothing but ROLLBACK runs, and nothing can be read.
         let behind = self.view.behind || self.view.doubted;
-        behind && !self.server_skips && (self.transaction != b'E' || self.pipeline)
+        behind && !self.drops_what_follows() && !self.is_in_failed_block()
+    }
+
+    /// True when the server drops what is sent next, because an earlier message of the same pipeline failed. Behind the
+    /// Sync that ends it everything runs again.
+    pub(super) fn drops_what_follows(&self) -> bool {
+        self.server_skips && !self.pending.iter().any(|expect| matches!(expect, Expect::Sync))
+    }
+
+    /// True in a failed transaction: nothing but its end runs, and nothing can be read. What was sent and has no answer
+    /// yet may have ended it.
+    pub(super) fn is_in_failed_block(&self) -> bool {
+        self.transaction == b'E' && !self.pipeline && self.pending.is_empty()
     }
 
     /// True when a schema change of this session was committed and has not been read yet.

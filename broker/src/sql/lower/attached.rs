@@ -227,6 +227,7 @@ impl<'a> Walk<'a> {
                         | Class::Merge
                         | Class::CopyOut
                         | Class::Lock
+                        | Class::Refresh
                 )
             {
                 let loud = self.noise.is_loud();
@@ -302,18 +303,21 @@ impl<'a> Walk<'a> {
                 (_, Class::Delete | Class::Lock) => Columns::Named(Vec::new()),
                 _ => Columns::Whole,
             };
-            found.push(Implied {
-                class,
-                reached: Reached::Touch(Touch {
+            // Who refreshes sees nothing of what is read: only what is called counts.
+            if class != Class::Refresh {
+                found.push(Implied {
                     class,
-                    kind: Kind::Relation,
-                    schema: read.schema.clone(),
-                    name: read.name.clone(),
-                    columns,
-                }),
-                views: views.clone(),
-                leaks,
-            });
+                    reached: Reached::Touch(Touch {
+                        class,
+                        kind: Kind::Relation,
+                        schema: read.schema.clone(),
+                        name: read.name.clone(),
+                        columns,
+                    }),
+                    views: views.clone(),
+                    leaks,
+                });
+            }
             if let Some(base) = self.snapshot.relation(&read.schema, &read.name) {
                 self.kin(base, class, reaches);
                 if !base.attached.reads.is_empty() {
