@@ -5,6 +5,7 @@ use super::{Masked, place};
 use crate::decide::Denial;
 use crate::decide::reason::{self, relation, verb};
 use crate::decide::sights;
+use crate::mask::Mask;
 use crate::sql::{Class, Columns, FunctionName, Kind, Reached, Relation, Statement, Touch};
 
 /// What PostgreSQL keeps of values and of the texts of statements: the relation, and the column where only one shows some.
@@ -163,6 +164,41 @@ impl Masked<'_> {
         let asked = format!("function {}", reason::name(&function.schema, &function.name));
         let detail = "it reads what no rule sees, raw values of masked columns among it".to_owned();
         Err(self.deny(&first.origin, &asked, detail, "read the table in FROM"))
+    }
+
+    /// A date that the job puts down itself, or moves to another key, shows how far the dates of its row are moved.
+    pub(super) fn moved_dates(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+        let behind = statement.implied.iter().filter_map(|implied| match &implied.reached {
+            Reached::Touch(touch) => Some(self.behind(implied, touch)),
+            Reached::Call(_) => None,
+        });
+        for touch in statement.touches.iter().cloned().chain(behind) {
+            let writes = matches!(
+                touch.class,
+                Class::Insert | Class::Update | Class::Merge | Class::CopyIn
+            );
+            let own = self.snapshot.relation(&touch.schema, &touch.name);
+            let Some(own) = own.filter(|_| writes && touch.kind == Kind::Relation) else {
+                continue;
+            };
+            let named = |column: &String| match &touch.columns {
+                Columns::Whole => true,
+                Columns::Named(named) => named.contains(column),
+            };
+            let key = matches!(touch.class, Class::Update | Class::Merge) && own.key.iter().any(named);
+            let masks = self.columns.get(&place(own)).into_iter().flatten();
+            let mut dates = masks.filter(|(_, rule)| matches!(rule.mask, Mask::DateShift { .. }));
+            if let Some((column, rule)) = dates.find(|(column, _)| key || named(&(**column).to_owned())) {
+                let asked = format!("{} {} ({column})", verb(touch.class), relation(&touch));
+                let detail = format!(
+                    "{}.{column} is masked by date-shift: who writes it, or another key, learns how far the dates of the row are moved",
+                    relation(&touch)
+                );
+                let hint = "leave the date and the key out, or use another mask, such as bucket";
+                return Err(self.deny(&rule.origin, &asked, detail, hint));
+            }
+        }
+        Ok(())
     }
 
     /// Where a masked column chooses the partition of a row, the partition tells of the value: nobody learns which row is in
