@@ -100,6 +100,7 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
         owner,
         text,
         masked: shown,
+        copies: statement.copies.clone().map(Arc::new),
         blind: statement
             .touches
             .iter()

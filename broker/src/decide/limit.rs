@@ -3,13 +3,13 @@
 
 use super::reason::{relation, verb};
 use super::{Denial, Permit};
-use crate::policy::{Limit, Limits, Origin, Scope};
+use crate::policy::{Limit, Origin, Scope};
 use crate::sql::{Block, Class, Effect, Names, Setting, Statement, Uncounted};
 
 /// What the session has to watch while a statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// Its result is counted (`max-rows`, `max-bytes`).
+    /// Its result is counted (`max-rows`, `max-bytes`), or looked through row by row (`detect`): it may have to be cut.
     pub result: bool,
     /// What it writes is counted before it is permanent (`max-affected-rows`).
     pub writes: bool,
@@ -25,10 +25,11 @@ impl Watch {
         commits: false,
     };
 
-    /// What the limits ask for of a permitted statement. Statements that cannot run inside a transaction block are never
+    /// What the scope's limits ask for of a permitted statement. Statements that cannot run inside a transaction block are never
     /// counted: they bring no rows, and what they change is not rows. A procedure that commits cannot, either: with
     /// [`commits_itself`] it runs inside a block or not at all.
-    pub fn of(permit: &Permit, limits: &Limits) -> Self {
+    pub fn of(permit: &Permit, scope: &Scope) -> Self {
+        let limits = &scope.limits;
         let changes = permit.effect == Effect::Change;
         // A cursor runs its query when it is read, an EXECUTE what was prepared.
         let (brings, may_write) = match (permit.class, &permit.names) {
@@ -49,7 +50,7 @@ impl Watch {
             _ => (false, false),
         };
         Self {
-            result: brings && (limits.max_rows.is_some() || limits.max_bytes.is_some()),
+            result: brings && (limits.max_rows.is_some() || limits.max_bytes.is_some() || !scope.detect.is_empty()),
             writes: may_write && limits.max_affected_rows.is_some(),
             commits: matches!(permit.block, Block::Commits { .. }) && limits.max_affected_rows.is_some(),
         }
@@ -189,6 +190,19 @@ pub fn too_many_bytes(class: Class, limit: &Limit<u64>, scope: &Scope) -> Denial
         format!("{} with more than {most} bytes", verb(class)),
         format!("the result was cut: the scope's max-bytes is {most}"),
         "ask for less (columns, WHERE, LIMIT), or raise max-bytes",
+    )
+}
+
+/// A row is larger than what is looked through under `detect`, which `line` asks for.
+pub fn too_large_a_row(class: Class, line: &Origin, most: usize, scope: &Scope) -> Denial {
+    let most = most / 1024 / 1024;
+    denial(
+        "row-too-large",
+        line,
+        scope,
+        format!("{} of a row with more than {most} MiB", verb(class)),
+        format!("the result was cut: the scope looks through what is read (`detect`), up to {most} MiB a row"),
+        "leave the large column out, or read it in parts: substr(column, 1, 1000000)",
     )
 }
 

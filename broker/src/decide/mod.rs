@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::claims::Claims;
 use crate::policy::{Origin, Scope};
-use crate::sql::{Ask, Barrier, Block, Class, Effect, Names};
+use crate::sql::{Ask, Barrier, Block, Class, Copied, Effect, Names};
 
 /// Proof that a job's claims match a scope inside the operator's ceiling. No public constructor.
 #[derive(Debug, Clone)]
@@ -86,6 +86,8 @@ pub struct Permit {
     pub(in crate::decide) masked: Arc<[String]>,
     /// It changes rows of which the scope may not read every column.
     pub(in crate::decide) blind: bool,
+    /// How COPY writes its rows.
+    pub(in crate::decide) copies: Option<Arc<Copied>>,
 }
 
 impl Permit {
@@ -154,6 +156,11 @@ impl Permit {
     /// generated columns and indexes are computed from whole rows.
     pub fn changes_blindly(&self) -> bool {
         self.blind
+    }
+
+    /// How COPY … TO writes its rows, as far as that is known.
+    pub fn copies(&self) -> Option<&Arc<Copied>> {
+        self.copies.as_ref()
     }
 
     /// EXECUTE of what `prepared` was given for.

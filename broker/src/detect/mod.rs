@@ -10,6 +10,7 @@ mod find;
 mod iban;
 mod ids;
 mod json;
+mod line;
 mod number;
 mod secret;
 
@@ -17,6 +18,8 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+pub use line::{Line, scrub_lines};
 
 /// What can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

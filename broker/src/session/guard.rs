@@ -2,13 +2,13 @@
 //! looked at, so that whatever follows (the commit above all) can still be stopped.
 //!
 //! * `max-rows`, `max-bytes`: rows are counted by their frames as they pass. The first one too many is dropped, the
-//!   statement is cancelled, and its end becomes the refusal.
+//!   statement is cancelled, and its end becomes the refusal. So it is with a row that is too large for `detect`.
 //! * `max-affected-rows`: the rows written are counted by the server itself, before and after; a statement over the limit
 //!   is followed by one that fails, inside the same transaction.
 //!
 //! Either way the server is left exactly where an error of the statement would leave it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::{Buf, BytesMut};
 use tokio::task::JoinHandle;
@@ -87,6 +87,8 @@ pub struct Guard {
     /// Results of named portals and cursors, over all of their executions.
     tallies: HashMap<String, Tally>,
     tally: Tally,
+    /// Cursors that were declared BINARY.
+    binary_cursors: HashSet<String>,
     /// The portal or cursor the running statement reads; `None` for the unnamed.
     name: Option<String>,
     /// The count before the statement: asked for, then known.
@@ -119,6 +121,20 @@ impl Guard {
     /// A portal or cursor of this name is a new one.
     pub fn forget(&mut self, name: &str) {
         self.tallies.remove(name);
+    }
+
+    /// A cursor of this name is declared, with rows in binary format or as texts.
+    pub fn declares(&mut self, name: &str, binary: bool) {
+        self.forget(name);
+        self.binary_cursors.remove(name);
+        if binary && self.binary_cursors.len() < MAX_NAMES {
+            self.binary_cursors.insert(name.to_owned());
+        }
+    }
+
+    /// Whether the rows of the cursor of this name come in binary format.
+    pub fn is_binary(&self, cursor: &str) -> bool {
+        self.binary_cursors.contains(cursor)
     }
 
     /// What was counted after the last statement, if that still stands.
@@ -169,7 +185,7 @@ impl<C> Session<C> {
         if self.transaction == b'E' && !self.pipeline {
             return Watch::NOTHING;
         }
-        Watch::of(permit, &self.grant.scope.limits)
+        Watch::of(permit, &self.grant.scope)
     }
 
     /// A statement that changes something, or ends a transaction, is about to be sent: unless it is counted itself, what
@@ -285,6 +301,16 @@ impl<C> Session<C> {
         false
     }
 
+    /// Cuts the result at a row that is too large to be looked through; `None` where nobody watches it.
+    pub(super) fn cut_large(&mut self, most: usize) -> Option<()> {
+        self.guard.watch.filter(|watch| watch.result)?;
+        let scope = self.grant.scope.clone();
+        let line = scope.detect.values().next()?;
+        let denial = limit::too_large_a_row(self.running_class(), line, most, &scope);
+        self.guard.cut = Some(Box::new(denial));
+        Some(())
+    }
+
     /// The server begins to send COPY data, in text (0) or binary (1) format.
     pub(super) fn copy_out_began(&mut self, body: &[u8]) {
         self.guard.binary = body.first() == Some(&1);
@@ -296,10 +322,7 @@ impl<C> Session<C> {
     }
 
     fn running_class(&self) -> crate::sql::Class {
-        match self.pending.front() {
-            Some(Expect::Execute(run)) => run.class,
-            _ => crate::sql::Class::Select,
-        }
+        self.running().map_or(crate::sql::Class::Select, |run| run.class)
     }
 
     /// A statement completed: true when the client is not told yet.

@@ -73,7 +73,7 @@ impl<C> Session<C> {
             return None;
         }
         Some(Box::new(match permit.names() {
-            Names::Declare(name) => Shows::Declares(name.clone(), permit.masked().clone()),
+            Names::Declare(name, _) => Shows::Declares(name.clone(), permit.masked().clone()),
             // A portal of the protocol is a cursor too.
             Names::Cursor(name) => match self.find_portal(name).as_ref().and_then(|prepared| prepared.permit()) {
                 Some(portal) => Shows::Columns(portal.masked().clone()),

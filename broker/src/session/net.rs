@@ -1,12 +1,13 @@
 //! The net of a scope with `detect`: every text that the server sends is looked through before the client has it. A row is
-//! taken whole for that, however its bytes come in; one that is too large to be held ends the session.
+//! taken whole for that, however its bytes come in; at one that is too large to be held the result is cut.
 
 use bytes::BytesMut;
 
 use super::pending::Expect;
 use super::{End, Session};
-use crate::detect::{Form, Found, Kinds, scrub};
+use crate::detect::{Form, Found, Kinds, Line, scrub, scrub_lines};
 use crate::policy::Scope;
+use crate::sql::{Copied, Holds};
 use crate::wire::answer::Complaint;
 use crate::wire::backend::{self, Column};
 use crate::wire::frame::{HEADER, Head};
@@ -27,6 +28,8 @@ const NO_TEXT: &[u32] = &[
 ];
 /// text, varchar, char(n), name, xml, and what has no type: their binary form is the text itself.
 const TEXT: &[u32] = &[19, 25, 142, 705, 1042, 1043, 2275];
+/// Arrays of these: their elements stand in braces as texts, and are no JSON.
+const TEXT_ARRAYS: &[u32] = &[143, 1002, 1003, 1009, 1014, 1015];
 const JSON: u32 = 114;
 const JSONB: u32 = 3802;
 
@@ -38,6 +41,8 @@ pub(super) struct Net {
     shape: Option<Vec<Reading>>,
     /// The result at hand is a COPY in binary format.
     binary: bool,
+    /// How the lines of one in another format are written, as far as that is known.
+    line: Option<Line>,
     /// The beginning of a line of COPY whose end has not come.
     held: BytesMut,
 }
@@ -60,6 +65,7 @@ impl Net {
             kinds,
             shape: None,
             binary: false,
+            line: None,
             held: BytesMut::new(),
         })
     }
@@ -69,7 +75,13 @@ impl Net {
         let Some(shape) = &self.shape else {
             return Err(End::UpstreamGone);
         };
-        let clean = |column: usize, value: &[u8]| match shape.get(column)? {
+        let clean = |column: usize, value: &[u8]| self.value(column, value, found);
+        backend::data_row(body, shape.len(), clean).map_err(|_| End::UpstreamGone)
+    }
+
+    /// What goes to the client in the place of a value.
+    fn value(&self, column: usize, value: &[u8], found: &mut Found) -> Option<Vec<u8>> {
+        match self.shape.as_ref()?.get(column)? {
             Reading::Not => None,
             Reading::As(form) => scrub(value, *form, self.kinds, found),
             Reading::Versioned => {
@@ -78,8 +90,7 @@ impl Net {
                 clean.insert(0, *version);
                 Some(clean)
             }
-        };
-        backend::data_row(body, shape.len(), clean).map_err(|_| End::UpstreamGone)
+        }
     }
 
     /// A piece of COPY data: what goes to the client in its place, if anything does; nothing at all until a line is whole.
@@ -88,10 +99,16 @@ impl Net {
             if !backend::is_binary_copy(body) {
                 return Err(too_large("a piece of binary COPY data does not end with a row"));
             }
-            return Ok(scrub(body, Form::Packed, self.kinds, found).map(|clean| piece_of(&clean)));
+            let clean = match &self.shape {
+                Some(shape) => backend::copied(body, shape.len(), |column, value| self.value(column, value, found)),
+                None => Ok(scrub(body, Form::Packed, self.kinds, found)),
+            };
+            let clean = clean.map_err(|_| End::UpstreamGone)?;
+            return Ok(clean.map(|clean| piece_of(&clean)));
         }
         if self.held.is_empty() && body.ends_with(b"\n") {
-            return Ok(scrub(body, Form::Mixed, self.kinds, found).map(|clean| piece_of(&clean)));
+            let clean = scrub_lines(body, self.line.as_ref(), self.kinds, found);
+            return Ok(clean.map(|clean| piece_of(&clean)));
         }
         self.held.extend_from_slice(body);
         if self.held.len() > LARGEST {
@@ -110,7 +127,7 @@ impl Net {
         if held.is_empty() {
             return held;
         }
-        let clean = scrub(&held, Form::Mixed, self.kinds, found);
+        let clean = scrub_lines(&held, self.line.as_ref(), self.kinds, found);
         piece_of(clean.as_deref().unwrap_or(&held))
     }
 }
@@ -127,8 +144,19 @@ fn reading(column: Column) -> Reading {
         (of, _) if TEXT.contains(&of) => Reading::As(Form::Text),
         (JSON, _) | (JSONB, false) => Reading::As(Form::Json),
         (JSONB, true) => Reading::Versioned,
+        (of, false) if TEXT_ARRAYS.contains(&of) => Reading::As(Form::Text),
         (_, false) => Reading::As(Form::Mixed),
         (_, true) => Reading::As(Form::Packed),
+    }
+}
+
+/// How a value of a binary COPY is read.
+fn of_copy(holds: Holds) -> Reading {
+    match holds {
+        Holds::Json => Reading::As(Form::Json),
+        Holds::Jsonb => Reading::Versioned,
+        Holds::Text => Reading::As(Form::Text),
+        Holds::Other => Reading::As(Form::Packed),
     }
 }
 
@@ -141,14 +169,22 @@ fn too_large(text: &str) -> End {
 }
 
 impl<C> Session<C> {
+    /// True for a row that is too large to be looked through: it must not reach the client.
+    pub(super) fn is_too_large(&mut self, head: Head) -> Result<bool, End> {
+        if self.net.is_none() || head.total <= LARGEST {
+            return Ok(false);
+        }
+        let cut = self.cut_large(LARGEST);
+        cut.map(|()| true)
+            .ok_or_else(|| too_large("a row is larger than what is looked through"))
+    }
+
     /// What goes to the client in the place of a row or a piece of COPY data at the head of `rest`; `None` when it goes as it is.
     pub(super) fn caught(&mut self, head: Head, rest: &[u8]) -> Result<Option<BytesMut>, End> {
         let Some(net) = &mut self.net else {
             return Ok(None);
         };
-        let Some(body) = rest.get(HEADER..head.total) else {
-            return Err(too_large("a row is larger than what is looked through"));
-        };
+        let body = rest.get(HEADER..head.total).ok_or(End::UpstreamGone)?;
         match head.tag {
             b'D' => net.row(body, self.log.found()),
             _ => net.piece(body, self.log.found()),
@@ -179,12 +215,33 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    /// COPY data follows, in text (0) or binary (1) format.
+    /// COPY data follows, in text (0) or binary (1) format, of so many columns.
     pub(super) fn copy_follows(&mut self, body: &[u8]) {
-        if let Some(net) = &mut self.net {
-            net.binary = body.first() != Some(&0);
-            net.held.clear();
-        }
+        let copies = self.running().and_then(|run| run.copies.clone());
+        let Some(net) = &mut self.net else {
+            return;
+        };
+        net.binary = body.first() != Some(&0);
+        net.held.clear();
+        let count = body.get(1..3).and_then(|count| count.first_chunk::<2>());
+        let count = count.map_or(0, |count| usize::from(u16::from_be_bytes(*count)));
+        // Columns are known by their places only where all of them are written.
+        let known = |copied: &Copied| {
+            if copied.columns.len() == count {
+                copied.columns.clone()
+            } else {
+                Vec::new()
+            }
+        };
+        let columns = copies.as_deref().map(known).unwrap_or_default();
+        net.shape = (!columns.is_empty()).then(|| columns.iter().map(|holds| of_copy(*holds)).collect());
+        net.line = copies.map(|copied| Line {
+            csv: copied.csv,
+            json: columns
+                .iter()
+                .map(|holds| matches!(holds, Holds::Json | Holds::Jsonb))
+                .collect(),
+        });
     }
 
     /// What is left of COPY data at its end.
@@ -219,6 +276,7 @@ mod tests {
             kinds: Kind::ALL.into_iter().collect(),
             shape: Some(shape.to_vec()),
             binary: false,
+            line: None,
             held: BytesMut::new(),
         }
     }
@@ -269,6 +327,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_whole_is_not_passed_on() {
         let (mut net, mut found) = (net(&[]), Found::default());
+        net.shape = None;
         net.binary = true;
         assert!(net.piece(&[0, 1, 0, 0, 0, 9, b'a'], &mut found).is_err());
         assert!(

@@ -314,7 +314,7 @@ impl<C> Session<C> {
             frontend::put_close_statement(&mut out, REBOUND);
             frontend::put_parse(&mut out, REBOUND, &prepared.text);
             // Such a statement takes no parameters and returns no rows.
-            frontend::put_bind(&mut out, &portal, REBOUND);
+            frontend::put_bind(&mut out, &portal, REBOUND, false);
             frontend::put_bare(&mut out, b'H');
             if self.own_exchange(&out, b'2', 1).await?.is_err() {
                 return Err(End::UpstreamGone);

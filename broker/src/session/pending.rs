@@ -1,10 +1,12 @@
 //! What the server still owes: one entry per message sent that will be answered, in order.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Session;
 use super::handed::Shows;
 use super::prepared::Prepared;
+use crate::sql::Copied;
 use crate::wire::answer::Complaint;
 
 /// The answer one forwarded message will get.
@@ -24,8 +26,8 @@ pub enum Expect {
         /// What it runs.
         prepared: Rc<Prepared>,
     },
-    /// RowDescription or NoData.
-    Describe,
+    /// RowDescription or NoData, of this.
+    Describe(Option<Rc<Prepared>>),
     /// ParseComplete or BindComplete of a script's step, which the client is not told.
     Quiet,
     /// RowDescription of a script's step, which the client is told; its NoData it is not.
@@ -68,6 +70,8 @@ pub struct Run {
     pub blind: bool,
     /// What it shows of masked columns.
     pub shows: Option<Box<Shows>>,
+    /// How it writes rows, where it is a COPY … TO.
+    pub copies: Option<Arc<Copied>>,
     /// A name that exists from its success on (PREPARE).
     pub makes: Option<(String, Rc<Prepared>)>,
     /// For COPY … FROM STDIN: what lets its data pass.
@@ -89,6 +93,7 @@ impl Run {
             class: self.class,
             blind: self.blind,
             shows: self.shows.take(),
+            copies: self.copies.take(),
             makes: self.makes.take(),
             copy: self.copy.take(),
         }
@@ -96,6 +101,15 @@ impl Run {
 }
 
 impl<C> Session<C> {
+    /// The execution that the server is at.
+    pub(super) fn running(&self) -> Option<&Run> {
+        match self.pending.front()? {
+            Expect::Execute(run) => Some(run),
+            Expect::Query { runs, ended, .. } => runs.get(*ended),
+            _ => None,
+        }
+    }
+
     /// The statement `name` will stand for when the server gets there: pending messages first, newest first.
     pub(super) fn find_prepared(&self, name: &str) -> Option<Rc<Prepared>> {
         for expect in self.pending.iter().rev() {

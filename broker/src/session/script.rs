@@ -113,6 +113,11 @@ impl<C> Session<C> {
             // It is being read elsewhere.
             return Ok(false);
         }
+        if let Some(judged) = self.judge(statement)
+            && self.waits_for_masks(&judged)
+        {
+            return Ok(false);
+        }
         let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
         if let Some(script) = &mut self.script {
             script.alone = Some(alone);
@@ -176,7 +181,12 @@ impl<C> Session<C> {
         self.wardrobe.executes();
         let mut out = BytesMut::with_capacity(text.len() + 64);
         frontend::put_parse(&mut out, "", &judged.outgoing(text, text.len()));
-        frontend::put_bind(&mut out, "", "");
+        let name = match permit.names() {
+            Names::Cursor(name) => name,
+            _ => "",
+        };
+        // A Query would bring the rows of a binary cursor as they are.
+        frontend::put_bind(&mut out, "", "", self.guard.is_binary(name));
         frontend::put_describe_portal(&mut out, "");
         frontend::put_execute(&mut out, "");
         frontend::put_bare(&mut out, b'H');
@@ -187,10 +197,6 @@ impl<C> Session<C> {
             Expect::Execute(run),
         ]);
         self.link.send(&permit, out);
-        let name = match permit.names() {
-            Names::Cursor(name) => name,
-            _ => "",
-        };
         self.runs_alone(watch, name);
         Ok(true)
     }

@@ -145,8 +145,12 @@ pub struct Statement {
     pub block: Block,
     /// PostgreSQL lets only an owner do it, whatever its class.
     pub by_owner: bool,
+    /// With other numbers in it, it could be judged in another way.
+    pub by_number: bool,
     /// Why rows that it writes cannot be counted.
     pub uncounted: Option<Uncounted>,
+    /// How the rows of COPY … TO are written, as far as that is known.
+    pub copies: Option<Copied>,
     /// What it reaches through views.
     pub implied: Vec<Implied>,
     /// Relations that hold rows of those it touches, or whose rows these are, as (schema, name): parents, partitions,
@@ -164,6 +168,29 @@ pub struct Statement {
     pub tried: Vec<(String, String)>,
     /// What runs the functions that it gives another body.
     pub hangs: Vec<Hang>,
+}
+
+/// How COPY … TO writes rows: in the usual way of text, csv or binary format, nothing about delimiters, quotes and escapes
+/// asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// In csv format.
+    pub csv: bool,
+    /// What each column holds, in their order. Empty where it is not known: behind a query.
+    pub columns: Vec<Holds>,
+}
+
+/// What a column of COPY holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holds {
+    /// json.
+    Json,
+    /// jsonb.
+    Jsonb,
+    /// A text.
+    Text,
+    /// Anything else.
+    Other,
 }
 
 /// Something that runs a function which gets another body, or which takes the place of the one that was meant.
@@ -324,8 +351,8 @@ pub enum Names {
     Prepare(String),
     /// EXECUTE runs it: judged as what was prepared, by the session.
     Execute(String),
-    /// DECLARE makes a cursor of this name.
-    Declare(String),
+    /// DECLARE makes a cursor of this name, whose rows come in binary format (`true`) or as texts.
+    Declare(String, bool),
     /// FETCH, MOVE or CLOSE of a cursor.
     Cursor(String),
     /// DEALLOCATE of one statement, or of all.

@@ -178,15 +178,58 @@ pub fn data_row(
     }))
 }
 
+/// A piece of binary COPY data with other values where `clean` has one for a column and its value; `None` when it has
+/// none. Rows have `count` columns; the header in front and the trailer stay.
+pub fn copied(
+    body: &[u8],
+    count: usize,
+    mut clean: impl FnMut(usize, &[u8]) -> Option<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, WireFault> {
+    let mut reader = Body::new("CopyData", body);
+    if body.starts_with(COPY_SIGNATURE) {
+        copy_header(&mut reader)?;
+    }
+    let (mut out, mut changed) = (Vec::with_capacity(body.len()), false);
+    let header = body.len() - reader.rest().len();
+    out.extend_from_slice(body.get(..header).unwrap_or_default());
+    while !reader.rest().is_empty() {
+        let columns = reader.int16()?;
+        out.extend_from_slice(&columns.to_be_bytes());
+        if columns >= 0 && usize::from(columns.cast_unsigned()) != count {
+            return Err(reader.malformed());
+        }
+        for column in 0..usize::from(columns.max(0).cast_unsigned()) {
+            let length = reader.int32()?;
+            let Ok(size) = usize::try_from(length) else {
+                out.extend_from_slice(&length.to_be_bytes());
+                continue;
+            };
+            let value = reader.bytes(size)?;
+            let other = clean(column, value);
+            changed |= other.is_some();
+            let value = other.as_deref().unwrap_or(value);
+            let length = i32::try_from(value.len()).map_err(|_| reader.malformed())?;
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
+    Ok(changed.then_some(out))
+}
+
+const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+
+fn copy_header(reader: &mut Body<'_>) -> Result<(), WireFault> {
+    reader.bytes(COPY_SIGNATURE.len() + 4)?;
+    let extension = usize::try_from(reader.int32()?).map_err(|_| reader.malformed())?;
+    reader.bytes(extension).map(|_| ())
+}
+
 /// Whether a piece of binary COPY data is whole rows, behind the header or not, or the trailer.
 pub fn is_binary_copy(body: &[u8]) -> bool {
-    const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
     let whole = || -> Result<(), WireFault> {
         let mut reader = Body::new("CopyData", body);
-        if body.starts_with(SIGNATURE) {
-            reader.bytes(SIGNATURE.len() + 4)?;
-            let extension = usize::try_from(reader.int32()?).map_err(|_| reader.malformed())?;
-            reader.bytes(extension)?;
+        if body.starts_with(COPY_SIGNATURE) {
+            copy_header(&mut reader)?;
         }
         while !reader.rest().is_empty() {
             for _ in 0..reader.int16()?.max(0) {
@@ -210,6 +253,27 @@ pub fn origins(body: &[u8]) -> Result<Vec<(u32, i16)>, WireFault> {
             let origin = (reader.int32()?.cast_unsigned(), reader.int16()?);
             reader.bytes(12)?;
             Ok(origin)
+        })
+        .collect()
+}
+
+/// What a client relies on of a result's column: its name, its type's OID and that type's length and modifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    name: Vec<u8>,
+    of: Vec<u8>,
+}
+
+/// The columns of a RowDescription, wherever they come from and however they are sent.
+pub fn shapes(body: &[u8]) -> Result<Vec<Shape>, WireFault> {
+    let mut reader = Body::new("RowDescription", body);
+    (0..reader.int16()?.cast_unsigned())
+        .map(|_| {
+            let name = reader.cstr_bytes()?.to_vec();
+            reader.bytes(6)?;
+            let of = reader.bytes(10)?.to_vec();
+            reader.bytes(2)?;
+            Ok(Shape { name, of })
         })
         .collect()
 }

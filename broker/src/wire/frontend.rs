@@ -153,14 +153,16 @@ pub fn put_parse_of_types(out: &mut BytesMut, name: &str, text: &str, types: &[[
     });
 }
 
-/// Appends a `Bind` without parameters, results in text.
-pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str) {
+/// Appends a `Bind` without parameters, results as texts or in binary format.
+pub fn put_bind(out: &mut BytesMut, portal: &str, statement: &str, binary: bool) {
     frame(out, b'B', |body| {
         put_cstr(body, portal);
         put_cstr(body, statement);
         body.put_i16(0);
         body.put_i16(0);
-        body.put_i16(0);
+        // One format for all columns.
+        body.put_i16(1);
+        body.put_i16(binary.into());
     });
 }
 
@@ -169,6 +171,14 @@ pub fn put_describe_portal(out: &mut BytesMut, portal: &str) {
     frame(out, b'D', |body| {
         body.put_u8(b'P');
         put_cstr(body, portal);
+    });
+}
+
+/// Appends a `Describe` of a prepared statement.
+pub fn put_describe_statement(out: &mut BytesMut, name: &str) {
+    frame(out, b'D', |body| {
+        body.put_u8(b'S');
+        put_cstr(body, name);
     });
 }
 

@@ -152,10 +152,13 @@ impl<'a> Walk<'a> {
                 | AlterTableType::AtDropExpression
                 | AlterTableType::AtDropIdentity
                 | AlterTableType::AtDropNotNull
+                | AlterTableType::AtReplicaIdentity
                 | AlterTableType::AtSetCompression
+                | AlterTableType::AtSetLogged
                 | AlterTableType::AtSetNotNull
                 | AlterTableType::AtSetStatistics
                 | AlterTableType::AtSetStorage
+                | AlterTableType::AtSetUnLogged
                 | AlterTableType::AtValidateConstraint,
             ) => {}
             Ok(other) => self.opaque(format!("ALTER TABLE command {}", other.as_str_name())),

@@ -16,6 +16,8 @@ const TUNING: &[&str] = &[
     "fastupdate",
     "fillfactor",
     "gin_pending_list_limit",
+    // No server knows another value than false any more.
+    "oids",
     "pages_per_range",
     "parallel_workers",
     "security_barrier",

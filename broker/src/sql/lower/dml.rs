@@ -5,9 +5,10 @@ use super::Walk;
 use super::attached::Written;
 use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
+use crate::mask::Category;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Kind, Relation, RelationKind, TEMPORARY};
+use crate::sql::{Class, Columns, Copied, Holds, Kind, Relation, RelationKind, TEMPORARY};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -253,19 +254,19 @@ impl<'a> Walk<'a> {
         } = truncate;
         self.class = Class::Truncate;
         self.changes();
-        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
-            self.opaque("TRUNCATE … CASCADE reaches tables that it does not name");
-        }
+        let mut emptied = Vec::new();
         for node in relations {
             match &node.node {
-                Some(NodeEnum::RangeVar(range)) => {
-                    if let Some(relation) = self.table(Some(range)) {
-                        self.writes(relation, Class::Truncate, &Written::Gone);
-                        self.touch_relation(Class::Truncate, relation);
-                    }
-                }
+                Some(NodeEnum::RangeVar(range)) => emptied.extend(self.table(Some(range))),
                 _ => self.opaque("TRUNCATE of an unknown kind"),
             }
+        }
+        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
+            emptied = self.with_pointing(emptied);
+        }
+        for relation in emptied {
+            self.writes(relation, Class::Truncate, &Written::Gone);
+            self.touch_relation(Class::Truncate, relation);
         }
         // Sequences start again for their owner only.
         self.by_owner = *restart_seqs;
@@ -287,6 +288,12 @@ impl<'a> Walk<'a> {
             self.opaque("COPY with a file or a program of the server");
         }
         self.copy_options(options);
+        if self.class == Class::CopyOut {
+            self.copies = usual(options).map(|csv| Copied {
+                csv,
+                columns: Vec::new(),
+            });
+        }
         match (relation, query) {
             (Some(range), None) => self.copy_table(range, attlist, where_clause.as_deref()),
             (None, Some(query)) => {
@@ -324,6 +331,9 @@ impl<'a> Walk<'a> {
         let all = relation.columns.iter().map(String::as_str);
         if class == Class::CopyOut {
             self.copies_from(range, relation, &named);
+            if let Some(copies) = &mut self.copies {
+                copies.columns = holds(relation, &named);
+            }
         }
         if attlist.is_empty() {
             self.touch(class, &relation.schema, &relation.name, all);
@@ -363,6 +373,41 @@ fn width(source: Option<&Node>) -> usize {
         _ => 0,
     });
     rows.min().unwrap_or(0)
+}
+
+/// Whether COPY writes csv; `None` where something else than the format is asked for that changes how rows look.
+fn usual(options: &[Node]) -> Option<bool> {
+    let mut csv = false;
+    for node in options {
+        match option(node)? {
+            ("format", Some(format)) => csv = string(format)?.eq_ignore_ascii_case("csv"),
+            ("header" | "encoding" | "null" | "force_quote", _) => {}
+            _ => return None,
+        }
+    }
+    Some(csv)
+}
+
+/// What the columns hold that COPY of a table writes: these, or all that are not computed. Empty where it is not known.
+fn holds(relation: &Relation, named: &[&str]) -> Vec<Holds> {
+    let of = |name: &str| {
+        let place = relation.columns.iter().position(|column| column == name)?;
+        relation.facts.get(place)
+    };
+    let columns = relation.columns.iter().map(String::as_str);
+    let all: Vec<&str> = columns
+        .filter(|name| of(name).is_none_or(|fact| !fact.generated))
+        .collect();
+    let asked = if named.is_empty() { all.as_slice() } else { named };
+    let held = asked.iter().map(|name| {
+        of(name).map(|fact| match (fact.of.category, fact.of.name.as_str()) {
+            (Category::Json, "jsonb") => Holds::Jsonb,
+            (Category::Json, _) => Holds::Json,
+            (Category::Text, _) => Holds::Text,
+            _ => Holds::Other,
+        })
+    });
+    held.collect::<Option<_>>().unwrap_or_default()
 }
 
 fn is_utf8(name: &str) -> bool {

@@ -35,8 +35,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot, Source,
-    Statement, Touch, Uncounted, tripwire,
+    Ask, Barrier, Block, Class, Columns, Copied, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot,
+    Source, Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -128,7 +128,9 @@ struct Walk<'a> {
     unbounded: Vec<Touch>,
     block: Block,
     by_owner: bool,
+    by_number: bool,
     uncounted: Option<Uncounted>,
+    copies: Option<Copied>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
     target_reads: usize,
     /// FROM scopes, the innermost last.
@@ -179,7 +181,9 @@ impl<'a> Walk<'a> {
             unbounded: Vec::new(),
             block: Block::Same,
             by_owner: false,
+            by_number: false,
             uncounted: None,
+            copies: None,
             target_reads: 0,
             levels: Vec::new(),
             ctes: Vec::new(),
@@ -237,7 +241,9 @@ impl<'a> Walk<'a> {
             unbounded: self.unbounded,
             block: self.block,
             by_owner: self.by_owner,
+            by_number: self.by_number,
             uncounted: self.uncounted,
+            copies: self.copies,
             implied,
             reaches,
             sources: self.sources,

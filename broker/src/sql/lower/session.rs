@@ -9,6 +9,8 @@ use crate::sql::{Barrier, Block, Class, Effect, Names, Uncounted};
 /// The lock that reading takes (`AccessShareLock`).
 const ACCESS_SHARE: i32 = 1;
 
+/// PostgreSQL's `CURSOR_OPT_BINARY`.
+const BINARY: i32 = 0x1;
 /// PostgreSQL's `CURSOR_OPT_HOLD`.
 const HOLD: i32 = 0x20;
 
@@ -241,7 +243,7 @@ impl Walk<'_> {
             self.uncounted = Some(Uncounted::Hold);
         }
         self.class = Class::Cursor;
-        self.names = Names::Declare(portalname.clone());
+        self.names = Names::Declare(portalname.clone(), options & BINARY != 0);
     }
 
     pub(super) fn fetch(&mut self, fetch: &nodes::FetchStmt) {
@@ -346,12 +348,16 @@ impl Walk<'_> {
 
     pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
         let nodes::RefreshMatViewStmt {
-            concurrent: _,
+            concurrent,
             skip_data: _,
             relation,
         } = refresh;
         self.class = Class::Refresh;
         self.changes();
+        if *concurrent {
+            // The server compares old and new rows in a temporary table: the session has a temporary schema from now on.
+            self.changes_schema();
+        }
         self.touch_target(Class::Refresh, relation.as_ref(), false);
     }
 }

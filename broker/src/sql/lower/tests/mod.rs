@@ -291,7 +291,7 @@ fn writes_name_what_they_write_and_what_they_read() {
         "SELECT id FROM (SELECT id FROM orders) q FOR UPDATE",
         "select public.orders(id), update public.orders()",
     );
-    is_opaque("TRUNCATE scratch CASCADE", "CASCADE");
+    sees("TRUNCATE scratch CASCADE", "truncate public.scratch(*)");
     is_opaque("UPDATE orders SET nothing = 1", "is not a column");
     is_opaque("UPDATE orders SET note = 'x' RETURNING old.note", "nothing in FROM");
 }
@@ -334,7 +334,11 @@ fn wrappers_count_as_what_they_wrap() {
     assert_eq!(one("DEALLOCATE ALL").names, Names::Deallocate(None));
     assert_eq!(
         one("DECLARE c CURSOR FOR SELECT id FROM orders").names,
-        Names::Declare("c".to_owned())
+        Names::Declare("c".to_owned(), false)
+    );
+    assert_eq!(
+        one("DECLARE c NO SCROLL BINARY CURSOR FOR SELECT id FROM orders").names,
+        Names::Declare("c".to_owned(), true)
     );
     assert_eq!(one("FETCH 10 FROM c").names, Names::Cursor("c".to_owned()));
     assert_eq!(one("CLOSE c").names, Names::Cursor("c".to_owned()));
