@@ -187,6 +187,11 @@ in_parts!(
 );
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fresh_migrations_of_masked_tables_show_nothing() -> Result<()> {
+    fresh("mask-ddl", WHOLE).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fresh_attacks_on_limits_do_not_work() -> Result<()> {
     fresh("limits", WHOLE).await
 }
@@ -204,7 +209,7 @@ async fn extensions_do_not_stop_honest_statements() -> Result<()> {
 /// A sample; `--bin corpus -- DIR --layer none` shows it of each.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_twentieth_fresh_attack_works_when_nobody_stops_it() -> Result<()> {
-    for folder in ["", "limits", "read-only"] {
+    for folder in ["", "limits", "read-only", "masks", "mask-ddl"] {
         let mut corpus = Corpus::read(&tests::house::root().join("tests/corpus/fresh").join(folder))?;
         corpus.cases.retain(|case| case.is_attack());
         corpus.cases = corpus.cases.into_iter().step_by(20).collect();

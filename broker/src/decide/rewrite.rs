@@ -14,7 +14,7 @@ use super::reason::{self, relation, verb};
 use super::sights::{self, Fresh, Strayed};
 use crate::mask::Mask;
 use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
-use crate::sql::quote::{identifier, qualified};
+use crate::sql::quote::{identifier, literal, qualified};
 use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{Class, Columns, Implied, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
@@ -177,6 +177,7 @@ impl<'a> Masked<'a> {
         self.behind_views(statement)?;
         self.off_the_mask(statement)?;
         self.by_partition(statement)?;
+        self.moved_dates(statement)?;
         for (schema, name) in &statement.renames {
             if let Some(rule) = self.of(schema, name).and_then(|masks| masks.values().next()) {
                 let asked = format!("{} {}", verb(statement.class), reason::name(schema, name));
@@ -432,6 +433,13 @@ impl<'a> Masked<'a> {
         } else {
             Vec::new()
         };
+        // Dates of two tables whose rows have the same key do not move alike: those of one may be known.
+        let key_of = |rule: &MaskRule| {
+            let shifts = matches!(rule.mask, Mask::DateShift { .. }) && !key.is_empty();
+            let table = literal(&format!("{}.{}", rule.schema, rule.table)) + "::pg_catalog.text";
+            let table = shifts.then_some(table).into_iter();
+            table.chain(key.iter().cloned()).collect::<Vec<_>>()
+        };
         let column = |name: &str, fact: &crate::sql::snapshot::ColumnFact| {
             let raw = inner(name);
             let value = match masks.get(name) {
@@ -439,8 +447,8 @@ impl<'a> Masked<'a> {
                     .expression(&raw, &fact.of, &key)
                     .map_err(|unfit| (None, unfit)),
                 Some(rule) => match self.scope.enforcement {
-                    Enforcement::Role => rule.mask.expression_with_key(&raw, &fact.of, &key),
-                    Enforcement::Shared => rule.mask.expression(&raw, &fact.of, &key),
+                    Enforcement::Role => rule.mask.expression_with_key(&raw, &fact.of, &key_of(rule)),
+                    Enforcement::Shared => rule.mask.expression(&raw, &fact.of, &key_of(rule)),
                 }
                 .map_err(|unfit| (Some(*rule), unfit)),
                 None => Ok(raw.clone()),

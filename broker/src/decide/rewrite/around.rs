@@ -5,6 +5,7 @@ use super::{Masked, place};
 use crate::decide::Denial;
 use crate::decide::reason::{self, relation, verb};
 use crate::decide::sights;
+use crate::mask::Mask;
 use crate::sql::{Class, Columns, FunctionName, Kind, Reached, Relation, Statement, Touch};
 
 /// What PostgreSQL keeps of values and of the texts of statements: the relation, and the column where only one shows some.
@@ -124,7 +125,9 @@ impl Masked<'_> {
 
     /// What takes a mask off, or tries a check on values that nobody may read.
     pub(super) fn off_the_mask(&self, statement: &Statement) -> Result<(), Box<Denial>> {
-        for (schema, name) in &statement.leaves {
+        // Without any memory, as in a judgement ahead of time, nothing is new.
+        let remembers = self.snapshot.bound.all().next().is_some();
+        for (schema, name) in statement.leaves.iter().filter(|_| remembers) {
             let remembered = |relation: &Relation| self.snapshot.bound.of("", relation.oid).next().is_some();
             let known = self.snapshot.relation(schema, name).is_some_and(remembered);
             if let Some(rule) = self.of(schema, name).and_then(|masks| masks.values().next())
@@ -165,6 +168,41 @@ impl Masked<'_> {
         Err(self.deny(&first.origin, &asked, detail, "read the table in FROM"))
     }
 
+    /// A date that the job puts down itself, or moves to another key, shows how far the dates of its row are moved.
+    pub(super) fn moved_dates(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+        let behind = statement.implied.iter().filter_map(|implied| match &implied.reached {
+            Reached::Touch(touch) => Some(self.behind(implied, touch)),
+            Reached::Call(_) => None,
+        });
+        for touch in statement.touches.iter().cloned().chain(behind) {
+            let writes = matches!(
+                touch.class,
+                Class::Insert | Class::Update | Class::Merge | Class::CopyIn
+            );
+            let own = self.snapshot.relation(&touch.schema, &touch.name);
+            let Some(own) = own.filter(|_| writes && touch.kind == Kind::Relation) else {
+                continue;
+            };
+            let named = |column: &String| match &touch.columns {
+                Columns::Whole => true,
+                Columns::Named(named) => named.contains(column),
+            };
+            let key = matches!(touch.class, Class::Update | Class::Merge) && own.key.iter().any(named);
+            let masks = self.columns.get(&place(own)).into_iter().flatten();
+            let mut dates = masks.filter(|(_, rule)| matches!(rule.mask, Mask::DateShift { .. }));
+            if let Some((column, rule)) = dates.find(|(column, _)| key || named(&(**column).to_owned())) {
+                let asked = format!("{} {} ({column})", verb(touch.class), relation(&touch));
+                let detail = format!(
+                    "{}.{column} is masked by date-shift: who writes it, or another key, learns how far the dates of the row are moved",
+                    relation(&touch)
+                );
+                let hint = "leave the date and the key out, or use another mask, such as bucket";
+                return Err(self.deny(&rule.origin, &asked, detail, hint));
+            }
+        }
+        Ok(())
+    }
+
     /// Where a masked column chooses the partition of a row, the partition tells of the value: nobody learns which row is in
     /// which one.
     pub(super) fn by_partition(&self, statement: &Statement) -> Result<(), Box<Denial>> {
@@ -180,8 +218,13 @@ impl Masked<'_> {
             let Some(own) = self.snapshot.relation(&touch.schema, &touch.name).filter(|_| rows) else {
                 continue;
             };
-            let explained = (statement.class == Class::Explain).then_some(own);
-            let split = self.snapshot.ancestors(own).into_iter().chain(explained);
+            let names_it = statement.direct.iter().any(|read| {
+                let tableoid = |columns: &Vec<String>| columns.iter().any(|column| column == "tableoid");
+                let named = matches!(&read.columns, Columns::Named(columns) if tableoid(columns));
+                named && read.schema == touch.schema && read.name == touch.name
+            });
+            let shown = (names_it || statement.class == Class::Explain).then_some(own);
+            let split = self.snapshot.ancestors(own).into_iter().chain(shown);
             for table in split {
                 let masks = self.columns.get(&place(table));
                 let chooses = |column: &&String| masks.is_some_and(|masks| masks.contains_key(column.as_str()));
@@ -200,7 +243,7 @@ impl Masked<'_> {
                     &rule.origin,
                     &asked,
                     detail,
-                    &format!("read {whole} itself, without EXPLAIN"),
+                    &format!("read {whole} itself, without EXPLAIN and tableoid"),
                 ));
             }
         }

@@ -1,0 +1,12 @@
+CREATE ROLE hr_owner; CREATE SCHEMA hr AUTHORIZATION hr_owner; SET ROLE hr_owner;
+CREATE DOMAIN hr.mail AS text;
+CREATE TABLE hr.staff (id int PRIMARY KEY, ssn text UNIQUE, mail hr.mail, pay int, city text);
+INSERT INTO hr.staff VALUES (1, '555-44-3333', 'ann.secret@corp.example', 1234, 'Ulm'), (2, '123-45-6789', 'bob.secret@corp.example', 5678, 'Bonn'), (3, '987-65-4321', NULL, 9, 'Ulm');
+CREATE INDEX staff_mail ON hr.staff (lower(mail));
+CREATE TABLE hr.kid (level int) INHERITS (hr.staff);
+CREATE TABLE hr.visits (id int, ssn text, at date) PARTITION BY RANGE (at);
+CREATE TABLE hr.visits_2024 PARTITION OF hr.visits FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+INSERT INTO hr.visits VALUES (1, '123-45-6789', '2024-05-05');
+CREATE TABLE hr.guess (ssn text PRIMARY KEY); INSERT INTO hr.guess VALUES ('123-45-6789');
+RESET ROLE;
+ANALYZE;
