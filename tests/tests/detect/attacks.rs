@@ -8,12 +8,12 @@ use crate::{bind_binary, peer, plan, texts};
 
 /// Types and texts of many kinds around one card and one address.
 const SCHEMA: &str = "
-CREATE EXTENSION IF NOT EXISTS citext;
-CREATE EXTENSION IF NOT EXISTS hstore;
+CREATE EXTENSION citext SCHEMA notes;
+CREATE EXTENSION hstore SCHEMA notes;
 CREATE DOMAIN notes.remark AS text;
 CREATE TYPE notes.mood AS ENUM ('fine', 'ann@corp.example');
 CREATE TYPE notes.span AS RANGE (subtype = text);
-CREATE TABLE notes.odd (id int PRIMARY KEY, c citext, h hstore, d notes.remark, x xml, e notes.mood, r notes.span, l text, u text, j json[], v text[]);
+CREATE TABLE notes.odd (id int PRIMARY KEY, c notes.citext, h notes.hstore, d notes.remark, x xml, e notes.mood, r notes.span, l text, u text, j json[], v text[]);
 INSERT INTO notes.odd VALUES (1, 'CARD', 'card=>\"CARD\", mail=>ann@corp.example', 'see CARD', '<a b=\"ann@corp.example\">CARD</a>', 'ann@corp.example',
   '[CARD,z)', E'first line\\nCARD\\n\\tann@corp.example', 'CARD'||U&'\\00a0'||'ann'||U&'\\ff20'||'corp.example', ARRAY['{\"card\": NUMBER}'::json], '{{CARD,b},{ann@corp.example,NUMBER}}');
 CREATE VIEW notes.filtered AS SELECT id FROM notes.tickets WHERE body <> 'CARD' AND tag <> 'ann@corp.example';";
@@ -47,10 +47,7 @@ async fn what_stands_in_odd_types_is_found_in_every_way() -> Result<()> {
             "aggregates",
             query("SELECT array_agg(d), json_agg(l), string_agg(u, ',') FROM notes.odd"),
         ),
-        (
-            "unnested",
-            query("SELECT unnest(v), unnest(j), (each(h)).* FROM notes.odd"),
-        ),
+        ("unnested", query("SELECT unnest(v), unnest(j), h::text FROM notes.odd")),
         (
             "cursor",
             query("BEGIN; DECLARE c CURSOR FOR SELECT * FROM notes.odd; FETCH c; COMMIT"),
