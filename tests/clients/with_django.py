@@ -4,27 +4,10 @@ import json
 import os
 import sys
 
-import django
-from django.conf import settings
 from django.core.management import call_command
+from django_settings import configured
 
-settings.configure(
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": os.environ["PGDATABASE"],
-            "HOST": os.environ["PGHOST"],
-            "PORT": os.environ["PGPORT"],
-            "USER": os.environ["PGUSER"],
-            "PASSWORD": os.environ["PGPASSWORD"],
-            "OPTIONS": {"sslmode": os.environ["PGSSLMODE"], "sslrootcert": os.environ["PGSSLROOTCERT"]},
-        }
-    },
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "django.contrib.admin"],
-    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    USE_TZ=True,
-)
-django.setup()
+configured(["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "django.contrib.admin"])
 seen = {}
 quiet = {"verbosity": 0, "interactive": False}
 call_command("migrate", **quiet)

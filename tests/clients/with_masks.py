@@ -1,11 +1,14 @@
 """Masked tables through psycopg (text and binary), asyncpg, SQLAlchemy and Django: masked values in their own types, no
-raw value anywhere, and writes to what is not masked.
+raw value anywhere, and writes to what is not masked. With the argument `keyed` the masks are those with the key in
+MASK_KEY: every value has its own token, which joins, groups and finds.
 
 Reports as JSON on the last line."""
 
 import asyncio
 import datetime
 import decimal
+import hashlib
+import hmac
 import json
 import os
 import ssl
@@ -13,15 +16,37 @@ import sys
 import types
 
 import asyncpg
-import django
 import psycopg
 from django.apps import AppConfig
-from django.conf import settings
-from sqlalchemy import ForeignKey, String, create_engine, func, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column, relationship, selectinload
+from django_settings import configured
+from sqlalchemy import ForeignKey, String, create_engine, func, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, joinedload, mapped_column, relationship, selectinload
 
 REPORT = {}
-MASKED = ("x***@example.test", "***************1234", datetime.date(1980, 1, 1), decimal.Decimal("1000.00"), {"ssn": None, "k": 1}, None)
+KEYED = sys.argv[1:] == ["keyed"]
+
+
+def token(purpose, value, length):
+    """What whoever has the key computes for a value."""
+    return hmac.new(os.environ["MASK_KEY"].encode(), f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()[:length]
+
+
+def masked_email(value):
+    return f"x{token('email', value, 16)}@example.test" if KEYED else "x***@example.test"
+
+
+def masked_date(key, value):
+    if not KEYED:
+        return value.replace(month=1, day=1)
+    way = (int(token("date", key, 16), 16) & (2**63 - 1)) % 60
+    return value + datetime.timedelta(days=way - 30 if way < 30 else way - 29)
+
+
+EMAIL = {key: masked_email(f"{name}.canary@corp.example") for key, name in ((1, "ann"), (2, "bob"), (3, "cyd"))}
+BORN = {1: masked_date(1, datetime.date(1980, 5, 17)), 2: masked_date(2, datetime.date(1990, 12, 31)), 3: None}
+CARD = token("hash", "4111-1111-1111-1234", 19) if KEYED else "***************1234"
+MASKED = (EMAIL[1], CARD, BORN[1], decimal.Decimal("1000.00"), {"ssn": None, "k": 1}, None)
+SORTED = sorted(EMAIL.items(), key=lambda one: (one[1], one[0]))
 COLUMNS = "email, card, born, salary, extra, tags"
 
 
@@ -50,12 +75,12 @@ def with_psycopg():
                 same(f"psycopg {word} error", "withheld" in str(error), True)
         with conn.transaction(), conn.cursor("named", binary=True) as cursor:
             cursor.execute("SELECT email FROM crm.people ORDER BY id")
-            same("psycopg named cursor", cursor.fetchmany(2), [("x***@example.test",)] * 2)
+            same("psycopg named cursor", cursor.fetchmany(2), [(EMAIL[1],), (EMAIL[2],)])
         for form in ("", "(FORMAT csv)", "(FORMAT binary)"):
             with conn.cursor().copy(f"COPY crm.people (id, email, card) TO STDOUT {form}") as copy:
                 data = b"".join(bytes(block) for block in copy)
             same(f"psycopg copy {form}", b"CANARY" in data.upper() or b"4111" in data, False)
-            same(f"psycopg copy {form} masked", b"x***@example.test" in data, True)
+            same(f"psycopg copy {form} masked", EMAIL[1].encode() in data, True)
 
 
 async def with_asyncpg():
@@ -66,9 +91,9 @@ async def with_asyncpg():
     want = (*MASKED[:4], json.dumps({"k": 1, "ssn": None}), MASKED[5])
     for turn in ("once", "twice"):
         same(f"asyncpg {turn}", tuple(await statement.fetchrow(1)), want)
-    same("asyncpg row", (await conn.fetchrow("SELECT o, o.id FROM (SELECT id, email FROM crm.people) o ORDER BY id"))["o"][1], "x***@example.test")
+    same("asyncpg row", (await conn.fetchrow("SELECT o, o.id FROM (SELECT id, email FROM crm.people) o ORDER BY id"))["o"][1], EMAIL[1])
     async with conn.transaction():
-        same("asyncpg cursor", [r["email"] async for r in conn.cursor("SELECT email FROM crm.people", prefetch=1)], ["x***@example.test"] * 3)
+        same("asyncpg cursor", [r["email"] async for r in conn.cursor("SELECT email FROM crm.people ORDER BY id", prefetch=1)], list(EMAIL.values()))
     await conn.close()
 
 
@@ -103,21 +128,35 @@ class Order(Base):
 def with_sqlalchemy():
     engine = create_engine("postgresql+psycopg://")
     with Session(engine) as session:
-        same("sqlalchemy get", session.get(Person, 1).email, "x***@example.test")
+        same("sqlalchemy get", session.get(Person, 1).email, EMAIL[1])
         page = session.scalars(select(Person).order_by(Person.email, Person.id).offset(1).limit(2)).all()
-        same("sqlalchemy page", [(p.id, p.email) for p in page], [(2, "x***@example.test"), (3, "x***@example.test")])
+        same("sqlalchemy page", [(p.id, p.email) for p in page], SORTED[1:])
         joined = session.scalars(select(Order).join(Order.buyer).options(joinedload(Order.buyer)).where(Person.name == "Ann")).all()
-        same("sqlalchemy joined", [o.buyer.email for o in joined], ["x***@example.test"])
+        same("sqlalchemy joined", [o.buyer.email for o in joined], [EMAIL[1]])
         people = session.scalars(select(Person).options(selectinload(Person.orders)).order_by(Person.id)).all()
-        same("sqlalchemy selectin", [(p.born and p.born.year, len(p.orders)) for p in people], [(1980, 1), (1990, 1), (None, 0)])
+        same("sqlalchemy selectin", [(p.born and p.born.year, len(p.orders)) for p in people], [(BORN[1].year, 1), (BORN[2].year, 1), (None, 0)])
         grouped = session.execute(select(Person.id, Person.email, func.count(Order.id)).outerjoin(Order).group_by(Person.id).order_by(Person.id)).all()
-        same("sqlalchemy group", [tuple(row) for row in grouped], [(1, "x***@example.test", 1), (2, "x***@example.test", 1), (3, "x***@example.test", 0)])
+        same("sqlalchemy group", [tuple(row) for row in grouped], [(1, EMAIL[1], 1), (2, EMAIL[2], 1), (3, EMAIL[3], 0)])
+        others = aliased(Person)
+        pairs = session.execute(select(Person.id, others.id).join(others, Person.email == others.email).order_by(Person.id, others.id)).all()
+        alike = [(one, other) for one in EMAIL for other in EMAIL if EMAIL[one] == EMAIL[other]]
+        same("sqlalchemy pairs", [tuple(row) for row in pairs], alike)
+        addresses = session.execute(select(Person.email, func.count()).group_by(Person.email).order_by(Person.email)).all()
+        same("sqlalchemy addresses", [tuple(row) for row in addresses], [(one, list(EMAIL.values()).count(one)) for one in sorted(set(EMAIL.values()))])
+        if KEYED:
+            # The same value in another table has the same token, which is not the value's.
+            session.execute(update(Order).where(Order.id == 10).values(note="ann.canary@corp.example"))
+            noted = session.execute(select(Order.id, Person.id, Order.note).join(Person, Order.note == Person.email)).all()
+            same("sqlalchemy token joins", [tuple(row) for row in noted], [(10, 1, EMAIL[1])])
+            found = session.scalars(select(Person.id).where(Person.email == EMAIL[2])).all()
+            same("sqlalchemy token finds", found, [2])
+            same("sqlalchemy value finds", session.scalars(select(Person.id).where(Person.email == "bob.canary@corp.example")).all(), [])
         ann = session.get(Person, 1)
         ann.name = "Anne"
         session.add(Person(id=7, name="Eve", email="eve.mine@corp.example", born=datetime.date(2001, 2, 3)))
         session.commit()
         same("sqlalchemy written", session.scalar(select(Person.name).where(Person.id == 1)), "Anne")
-        same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), "x***@example.test")
+        same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), masked_email("eve.mine@corp.example"))
         session.delete(session.get(Person, 7))
         session.commit()
     engine.dispose()
@@ -125,23 +164,7 @@ def with_sqlalchemy():
 
 def with_django():
     sys.modules["crm"] = types.ModuleType("crm")
-    settings.configure(
-        INSTALLED_APPS=["__main__.Crm"],
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.postgresql",
-                "NAME": os.environ["PGDATABASE"],
-                "HOST": os.environ["PGHOST"],
-                "PORT": os.environ["PGPORT"],
-                "USER": os.environ["PGUSER"],
-                "PASSWORD": os.environ["PGPASSWORD"],
-                "OPTIONS": {"sslmode": os.environ["PGSSLMODE"], "sslrootcert": os.environ["PGSSLROOTCERT"]},
-            }
-        },
-        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        USE_TZ=True,
-    )
-    django.setup()
+    configured(["__main__.Crm"])
     from django.core.paginator import Paginator
     from django.db import models
 
@@ -164,21 +187,26 @@ def with_django():
             app_label = "crm"
             db_table = '"crm"."orders"'
 
-    same("django get", People.objects.get(pk=1).email, "x***@example.test")
+    same("django get", People.objects.get(pk=1).email, EMAIL[1])
     page = Paginator(People.objects.order_by("email", "id"), 2).page(2)
-    same("django page", [(p.id, p.email) for p in page], [(3, "x***@example.test")])
-    same("django joined", Orders.objects.select_related("person").get(person__name="Bob").person.email, "x***@example.test")
+    same("django page", [(p.id, p.email) for p in page], SORTED[2:])
+    same("django joined", Orders.objects.select_related("person").get(person__name="Bob").person.email, EMAIL[2])
     same("django filtered", People.objects.filter(email__startswith="ann.").count(), 0)
+    addresses = People.objects.values("email").annotate(n=models.Count("id")).order_by("email")
+    same("django addresses", [(row["email"], row["n"]) for row in addresses], [(one, list(EMAIL.values()).count(one)) for one in sorted(set(EMAIL.values()))])
+    if KEYED:
+        same("django token finds", People.objects.get(email=EMAIL[3]).id, 3)
+        same("django token joins", list(Orders.objects.filter(note=models.F("person__email")).values_list("id", "note")), [(10, EMAIL[1])])
     same("django updated", People.objects.filter(pk=2).update(name="Rob"), 1)
     bob = People.objects.only("id", "name").get(pk=2)
     bob.name = "Bob"
     bob.save(update_fields=["name"])
     grouped = People.objects.annotate(n=models.Count("orders")).order_by("id").values_list("id", "email", "n")
-    same("django group", list(grouped), [(1, "x***@example.test", 1), (2, "x***@example.test", 1), (3, "x***@example.test", 0)])
+    same("django group", list(grouped), [(1, EMAIL[1], 1), (2, EMAIL[2], 1), (3, EMAIL[3], 0)])
     whole = People.objects.annotate(n=models.Count("orders")).order_by("id")
     same("django annotated", [(p.name, p.n) for p in whole], [("Anne", 1), ("Bob", 1), ("Cyd", 0)])
     made = People.objects.create(id=8, name="Fay", email="fay.mine@corp.example")
-    same("django made", People.objects.get(pk=8).email, "x***@example.test")
+    same("django made", People.objects.get(pk=8).email, masked_email("fay.mine@corp.example"))
     Orders.objects.create(id=80, person=made, note="n")
     same("django deleted", Orders.objects.filter(person__name="Fay").delete()[0], 1)
     made.delete()

@@ -58,6 +58,30 @@ pub fn masked(enforcement: &'static str) -> Plan {
     plan
 }
 
+/// [`masked`] under `role`, with the masks that take a key.
+pub fn keyed() -> Plan {
+    let mut plan = masked("role");
+    for (plain, keyed) in [
+        ("crm.people.email: email", "crm.people.email: { email: stable }"),
+        (
+            "crm.people.card: { partial: { keep-last: 4 } }",
+            "crm.people.card: { hash: hmac }",
+        ),
+        ("crm.people.phone: digits", "crm.people.phone: { hash: hmac }"),
+        (
+            "crm.people.born: { bucket: year }",
+            "crm.people.born: { date-shift: 30d }",
+        ),
+        (
+            "crm.parted.ssn: { fixed: \"***\" }",
+            "crm.parted.ssn: { fake-name: stable }",
+        ),
+    ] {
+        plan.policy = plan.policy.replace(plain, keyed);
+    }
+    plan
+}
+
 /// A connection as the superuser.
 pub async fn admin(house: &House) -> Result<Client> {
     direct(house, SUPERUSER, house.cluster.password()).await

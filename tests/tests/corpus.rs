@@ -153,7 +153,7 @@ async fn fresh(folder: &str, part: Part) -> Result<()> {
 
 in_parts!(
     fresh_attacks_do_not_work,
-    first 0, second 1, third 2, fourth 3 of 4,
+    first 0, second 1, third 2, fourth 3, fifth 4, sixth 5, seventh 6, eighth 7 of 8,
     |part| fresh("", part)
 );
 
@@ -161,6 +161,19 @@ in_parts!(
     fresh_attacks_on_masks_do_not_work,
     first 0, second 1, third 2 of 3,
     |part| fresh("masks", part)
+);
+
+// Migrations, ETL, ORMs and drivers, under the rules that their author would write.
+in_parts!(
+    what_tools_send_passes,
+    first 0, second 1, third 2 of 3,
+    |part| fresh("tools", part)
+);
+
+in_parts!(
+    and_passes_with_roles_behind_the_proxy,
+    sample 2 of 5,
+    |part| holds("tests/corpus/fresh/tools", part, Layer::Both, &[Mode::Simple])
 );
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,14 @@
 
 pub mod load;
 pub mod memory;
+mod moves;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::sql::Snapshot;
 use crate::sql::quote::identifier;
@@ -18,11 +19,13 @@ use crate::upstream::{Target, UpstreamFault};
 
 pub use load::{Part, plain, query, read_system, read_user};
 pub use memory::Memory;
+pub use moves::{Seat, Views};
 
 /// What has to be done before anybody sees a newer schema of a database.
 pub type Settle = Arc<dyn Fn(Arc<Target>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// How soon after a session's own change the other views of its database are read again: a migration makes many.
+/// How soon after a session's own change the other views of its database are read again, unless somebody waits for it: a
+/// migration makes many.
 const SOON: Duration = Duration::from_millis(250);
 
 /// The snapshots of every database.
@@ -34,7 +37,9 @@ pub struct Catalogs {
     memory: Option<Arc<Memory>>,
     databases: Arc<Mutex<HashMap<Seen, Arc<Catalog>>>>,
     /// A session changed a schema: what others see of it is read again soon.
-    news: Arc<Notify>,
+    news: Arc<moves::News>,
+    /// By database.
+    moves: Arc<Mutex<HashMap<String, Arc<moves::Moves>>>>,
 }
 
 /// A database, as whom it is looked at: names resolve along a path that depends on the role's rights.
@@ -66,6 +71,7 @@ impl Catalogs {
             memory: None,
             databases: Arc::default(),
             news: Arc::default(),
+            moves: Arc::default(),
         }
     }
 
@@ -103,8 +109,10 @@ impl Catalogs {
         if let Some(snapshot) = known {
             return Ok((snapshot, receiver));
         }
+        let began = Instant::now();
         let snapshot = self.load(target, None).await?;
         catalog.current.send_replace(Some(snapshot.clone()));
+        self.moves(&target.name).read(target.role().cloned(), began);
         receiver.borrow_and_update();
         Ok((snapshot, receiver))
     }
@@ -122,10 +130,21 @@ impl Catalogs {
             let changed = current.as_ref().is_none_or(|old| old.version != snapshot.version);
             if changed {
                 *current = Some(snapshot);
-                self.news.notify_one();
+                self.news.soon.notify_one();
             }
             changed
         });
+        self.moves(&target.name).read(target.role().cloned(), began);
+    }
+
+    fn moves(&self, database: &str) -> Arc<moves::Moves> {
+        let mut all = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(moves) = all.get(database) {
+            return moves.clone();
+        }
+        let moves = Arc::new(moves::Moves::new(self.news.clone()));
+        all.insert(database.to_owned(), moves.clone());
+        moves
     }
 
     /// Looks at every database that has a session for schema changes made by others, after each time of `every`, for ever.
@@ -133,7 +152,9 @@ impl Catalogs {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
-                () = self.news.notified() => tokio::time::sleep(SOON).await,
+                () = self.news.soon.notified() => {
+                    let _called = tokio::time::timeout(SOON, self.news.now.notified()).await;
+                }
             }
             let all: Vec<Arc<Catalog>> = self
                 .databases

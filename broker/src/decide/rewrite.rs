@@ -3,6 +3,7 @@
 //! The rows are replaced in FROM, below everything else of the statement: nothing above ever sees a raw value. Wherever
 //! nothing can be replaced, a masked column may not be read at all.
 
+mod around;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,47 +17,12 @@ use crate::policy::{Enforcement, MaskRule, Origin, RelationPattern, Scope};
 use crate::sql::quote::{identifier, qualified};
 use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault};
-use crate::sql::{
-    Class, Columns, FunctionName, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch,
-};
+use crate::sql::{Class, Columns, Implied, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
 
 pub use views::{View, views};
 
 /// The name that a relation goes by inside of what stands for it.
 const INNER: &str = "hoop";
-
-/// What the planner remembers of values, raw ones too.
-const STATISTICS: &[&str] = &[
-    "pg_statistic",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_stats_ext",
-    "pg_stats_ext_exprs",
-];
-
-/// Functions that read relations whose names, or run queries whose texts, are values, and those that read the server's
-/// files: raw values are in what they give, whoever names them.
-const AROUND: &[&str] = &[
-    "cursor_to_xml",
-    "database_to_xml",
-    "database_to_xml_and_xmlschema",
-    "lo_import",
-    "pg_logical_slot_get_binary_changes",
-    "pg_logical_slot_get_changes",
-    "pg_logical_slot_peek_binary_changes",
-    "pg_logical_slot_peek_changes",
-    "pg_read_binary_file",
-    "pg_read_file",
-    "pg_read_file_old",
-    "query_to_xml",
-    "query_to_xml_and_xmlschema",
-    "schema_to_xml",
-    "schema_to_xml_and_xmlschema",
-    "table_to_xml",
-    "table_to_xml_and_xmlschema",
-    "ts_rewrite",
-    "ts_stat",
-];
 
 /// The masks of a scope on the relations of a schema.
 #[derive(Debug)]
@@ -209,6 +175,8 @@ impl<'a> Masked<'a> {
         }
         self.past_the_rules(statement)?;
         self.behind_views(statement)?;
+        self.off_the_mask(statement)?;
+        self.by_partition(statement)?;
         for (schema, name) in &statement.renames {
             if let Some(rule) = self.of(schema, name).and_then(|masks| masks.values().next()) {
                 let asked = format!("{} {}", verb(statement.class), reason::name(schema, name));
@@ -288,59 +256,6 @@ impl<'a> Masked<'a> {
         Err(self.deny(&read.rule.origin, &asked, detail, hint))
     }
 
-    /// What no statement of a scope with masks may touch.
-    fn around(&self, touch: &Touch) -> Result<(), Box<Denial>> {
-        let Some(first) = self.scope.masks.first() else {
-            return Ok(());
-        };
-        let asked = format!("{} {}", verb(touch.class), relation(touch));
-        if touch.schema == "pg_catalog" && STATISTICS.contains(&touch.name.as_str()) {
-            let detail = "the planner's statistics hold raw values of masked columns".to_owned();
-            return Err(self.deny(&first.origin, &asked, detail, "leave them out"));
-        }
-        let code = matches!(
-            touch.kind,
-            Kind::Function | Kind::DefinerFunction | Kind::Trigger | Kind::Policy | Kind::Operator | Kind::Cast
-        );
-        if code && matches!(touch.class, Class::Create | Class::Alter) {
-            let detail = "code that the job writes itself could read raw values of masked columns".to_owned();
-            let hint = "define it under a scope that masks nothing";
-            return Err(self.deny(&first.origin, &asked, detail, hint));
-        }
-        if let Some(strayed) = self.strayed.get(&(touch.schema.as_str(), touch.name.as_str())) {
-            return Err(sights::stray(touch, *strayed, self.scope));
-        }
-        if let Some(rule) = self.broken.get(&(touch.schema.as_str(), touch.name.as_str())) {
-            let detail = format!(
-                "the policy masks {}.{}.{}, and there is no such column: nobody knows which one is meant",
-                rule.schema, rule.table, rule.column
-            );
-            return Err(self.deny(&rule.origin, &asked, detail, "correct the column's name in `mask`"));
-        }
-        if let Some(rule) = self.meant(touch) {
-            let detail = format!(
-                "the policy masks {}.{}.{}, and there is no such table: it may be this one, under another name",
-                rule.schema, rule.table, rule.column
-            );
-            let hint = "correct the table's name in `mask`, or name this table in `can` without a glob";
-            return Err(self.deny(&rule.origin, &asked, detail, hint));
-        }
-        Ok(())
-    }
-
-    /// What reads relations of which no rule knows.
-    fn past_the_rules(&self, statement: &Statement) -> Result<(), Box<Denial>> {
-        let around =
-            |function: &&FunctionName| function.schema == "pg_catalog" && AROUND.contains(&function.name.as_str());
-        let function = statement.functions.iter().find(around);
-        let (Some(function), Some(first)) = (function, self.scope.masks.first()) else {
-            return Ok(());
-        };
-        let asked = format!("function pg_catalog.{}", function.name);
-        let detail = "it reads what no rule sees, raw values of masked columns among it".to_owned();
-        Err(self.deny(&first.origin, &asked, detail, "read the table in FROM"))
-    }
-
     /// What came to a masked relation after its masks is read by nobody until the policy names it; so is what is computed
     /// from a masked column.
     fn came_later(&self, touch: &Touch) -> Result<(), Box<Denial>> {
@@ -399,12 +314,13 @@ impl<'a> Masked<'a> {
             let Reached::Touch(touch) = &implied.reached else {
                 continue;
             };
-            let Some(rule) = self.read(&touch.schema, &touch.name, &touch.columns).or_else(|| {
+            let seen = self.behind(implied, touch);
+            let Some(rule) = self.read(&seen.schema, &seen.name, &seen.columns).or_else(|| {
                 let key = (touch.schema.as_str(), touch.name.as_str());
                 let gone = self.broken.get(&key).copied();
                 let gone = gone.or_else(|| self.strayed.get(&key).map(|(rule, _)| *rule));
                 gone.or_else(|| {
-                    sights::reads_fresh(touch, &self.fresh)?;
+                    sights::reads_fresh(&seen, &self.fresh)?;
                     self.read(&touch.schema, &touch.name, &Columns::Whole)
                 })
             }) else {
@@ -424,6 +340,29 @@ impl<'a> Masked<'a> {
             return Err(self.deny(&rule.origin, &asked, detail, &hint));
         }
         Ok(())
+    }
+
+    /// What a view reads of what is behind it. One that is written through chooses its rows by that, and no more.
+    fn behind(&self, implied: &Implied, touch: &Touch) -> Touch {
+        let writes = matches!(
+            implied.class,
+            Class::Insert | Class::Update | Class::Delete | Class::Merge
+        );
+        let view = implied.views.last().filter(|_| writes);
+        let mut seen = touch.clone();
+        if let Some(view) = view.and_then(|(schema, name)| self.snapshot.relation(schema, name)) {
+            seen.columns = Columns::none();
+            let reads = view.attached.reads.iter();
+            for read in reads.filter(|read| read.schema == touch.schema && read.name == touch.name) {
+                match &read.columns {
+                    None => seen.columns = Columns::Whole,
+                    Some(columns) => seen
+                        .columns
+                        .add(&columns.iter().map(String::as_str).collect::<Vec<_>>()),
+                }
+            }
+        }
+        seen
     }
 
     fn stand_in(

@@ -107,6 +107,7 @@ impl Grants {
             ends_at: grant.ends_at,
         };
         if let Err(fault) = self.roles.take(bearer).await {
+            tracing::error!(error = %fault, grant = %grant.id, "no login for a grant");
             self.withdraw(&grant, "the database could not be given a login for it", now)
                 .await;
             return Err(Problem::of_fault(Nature::Unavailable, &fault));

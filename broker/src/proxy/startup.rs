@@ -118,6 +118,7 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         unbounded: Vec::new(),
         block: Block::Same,
         by_owner: false,
+        by_number: false,
         uncounted: None,
         copies: None,
         implied: Vec::new(),
@@ -125,6 +126,8 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         sources: Vec::new(),
         direct: Vec::new(),
         renames: Vec::new(),
+        leaves: Vec::new(),
+        tried: Vec::new(),
         hangs: Vec::new(),
     };
     match judge::judge(&statement, scope, &Ground::here("", snapshot)) {

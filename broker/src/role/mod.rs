@@ -295,7 +295,6 @@ impl Database {
             }))),
             Err(fault) => {
                 let fault = self.explained(fault).await;
-                tracing::error!(database = %self.target.name, error = %fault, "no login for a grant");
                 self.state().doomed.push(name);
                 Err(fault)
             }

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::anew::Told;
 use super::pending::{Expect, Run};
 use super::prepared::{Judged, JudgedStatement, Prepared, Text};
+use super::refusal::Refused;
 use super::{BACKLOG, Copy, End, Onward, Session, refusal, values};
 use crate::decide::{Decision, Permit};
 use crate::sql::{Barrier, Class, Effect, Names};
@@ -89,6 +91,7 @@ impl<C> Session<C> {
         let may_go = match head.tag {
             b'E' if !self.skipping => self.execute_may_go(head)?,
             b'S' => self.may_sync(),
+            b'D' if !self.skipping => self.describe_may_go(head)?,
             _ => true,
         };
         if !may_go {
@@ -154,6 +157,9 @@ impl<C> Session<C> {
             self.note_denied(&fault.denial, text);
             self.refuse_query("", refusal::not_read(fault), Vec::new());
             return Ok(None);
+        }
+        if self.waits_for_masks(&judged) {
+            return Ok(Some(message));
         }
         if self.needs_script(&judged) {
             self.start_script(text, &judged);
@@ -235,6 +241,9 @@ impl<C> Session<C> {
             self.refuse_parse(parse.name, refusal::not_read(fault));
             return Ok(None);
         }
+        if self.waits_for_masks(&judged) {
+            return Ok(Some(message));
+        }
         if self.prepared.len() >= MAX_NAMES {
             let complaint = Complaint::fatal("53400", format!("more than {MAX_NAMES} prepared statements"));
             return Err(End::Fatal(Box::new(complaint)));
@@ -259,6 +268,8 @@ impl<C> Session<C> {
             number,
             judged,
             foreign,
+            declared: parse.declared.into(),
+            told: Told::default(),
         });
         self.pending.push_back(Expect::Parse {
             name: parse.name.to_owned(),
@@ -294,24 +305,23 @@ impl<C> Session<C> {
             return Ok(Taken::NotYet);
         }
         let Some(prepared) = self.find_prepared(&statement) else {
-            self.stream_off(head.total);
-            // The server itself misses a statement of no name there is: before it looks at the transaction's state.
-            let mut out = BytesMut::new();
-            frontend::put_bind(&mut out, "", self.nonce.name(), false);
-            self.refuse_extended(out, refusal::unknown_name("26000", "prepared statement", &statement));
-            return Ok(Taken::Done);
+            let unknown = refusal::unknown_name("26000", "prepared statement", &statement);
+            return Ok(self.refuse_bind(head, unknown));
         };
+        if self.prepares_anew(&statement, &prepared) {
+            return Ok(Taken::NotYet);
+        }
+        if let Some(refused) = self.lost(&prepared) {
+            self.note_refused(&refused, &prepared.text);
+            return Ok(self.refuse_bind(head, refused.complaint));
+        }
         if prepared.permit().is_some_and(|permit| !permit.asks().is_empty()) {
             if have < head.total && head.total <= values::LONGEST {
                 return Ok(Taken::NotYet);
             }
             if let Err(refused) = self.judge_values(&prepared, head) {
-                self.stream_off(head.total);
                 self.note_refused(&refused, &prepared.text);
-                let mut out = BytesMut::new();
-                frontend::put_bind(&mut out, "", self.nonce.name(), false);
-                self.refuse_extended(out, refused.complaint);
-                return Ok(Taken::Done);
+                return Ok(self.refuse_bind(head, refused.complaint));
             }
         }
         if self.portals.len() >= MAX_NAMES {
@@ -336,6 +346,15 @@ impl<C> Session<C> {
         self.pass(taken, &onward);
         self.client_stream = (head.total - have, onward);
         Ok(Taken::Done)
+    }
+
+    fn refuse_bind(&mut self, head: Head, complaint: Complaint) -> Taken {
+        self.stream_off(head.total);
+        // The server itself misses a statement of no name there is: before it looks at the transaction's state.
+        let mut out = BytesMut::new();
+        frontend::put_bind(&mut out, "", self.nonce.name(), false);
+        self.refuse_extended(out, complaint);
+        Taken::Done
     }
 
     /// Handles an Execute; hands it back when a text must be read again elsewhere first.
@@ -368,7 +387,7 @@ impl<C> Session<C> {
         }
         let Some(statement) = judged.statements.first() else {
             // An empty text: EmptyQueryResponse.
-            self.pending.push_back(Expect::Describe);
+            self.pending.push_back(Expect::Describe(None));
             self.link.send_own(message);
             return Ok(None);
         };
@@ -403,7 +422,8 @@ impl<C> Session<C> {
         let close = message.first() == Some(&b'C');
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
         let expect = match (frontend::target(body).map_err(End::Protocol)?, close) {
-            (_, false) => Expect::Describe,
+            (Target::Portal(name), false) => Expect::Describe(self.find_portal(name)),
+            (Target::Statement(name), false) => Expect::Describe(self.find_prepared(name)),
             (Target::Portal(name), true) => Expect::ClosePortal(name.to_owned()),
             (Target::Statement(name), true) => Expect::CloseStatement(name.to_owned()),
         };
@@ -479,6 +499,8 @@ impl<C> Session<C> {
                         unreadable: None,
                     }),
                     foreign: permit.runs_foreign_code(),
+                    declared: Box::default(),
+                    told: Told::default(),
                 }),
             )),
             _ => None,
@@ -553,23 +575,6 @@ impl<C> Session<C> {
             Some(permit) => self.link.send(permit, message),
             None => self.link.send_own(message),
         }
-    }
-}
-
-/// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
-pub(super) struct Refused {
-    /// The judge's denial, when it was the judge's.
-    pub denial: Option<crate::decide::Denial>,
-    /// What the client sees.
-    pub complaint: Complaint,
-}
-
-impl Refused {
-    pub(super) fn by(denial: crate::decide::Denial) -> Box<Self> {
-        Box::new(Self {
-            complaint: refusal::denied(&denial),
-            denial: Some(denial),
-        })
     }
 }
 

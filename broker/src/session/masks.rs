@@ -76,7 +76,10 @@ impl<C> Session<C> {
         // The name of a view of ours helps nobody.
         let renewed = matches!(report.sqlstate, "42P01" | "42501") && report.message.contains(crate::mask::SCHEMA);
         match (scope.masks.is_empty(), blind) {
-            (false, _) if renewed => Answer::Less(PLACES, Some(RENEWED)),
+            (false, _) if renewed => {
+                self.anew.misses(report.message);
+                Answer::Less(PLACES, Some(RENEWED))
+            }
             (false, _) if names => Answer::Less(PLACES, None),
             (false, _) => Answer::Less(QUOTES, Some(WITHHELD)),
             (true, true) if !names && !rows => Answer::Less(QUOTES, Some(WITHHELD)),

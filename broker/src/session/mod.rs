@@ -1,6 +1,7 @@
 //! A connection's life after start-up: every statement judged, recorded before its bytes leave, and answered as the
 //! server answers; cut when its grant ends. No TCP types here: both peers are byte streams.
 
+mod anew;
 pub mod cancel;
 mod client;
 mod commit;
@@ -162,6 +163,8 @@ pub struct Session<C> {
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
+    /// Its part in what others do to the views of masked tables.
+    anew: anew::Anew,
 }
 
 /// What a session is made of: everything the doors have settled before it starts.
@@ -223,6 +226,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         } = opening;
         let grant = slot.grant().clone();
         let net = net::Net::of(&grant.scope);
+        let enforces = link.target.role().is_some();
+        let anew = anew::Anew::at(enforces.then(|| core.house.catalogs.seat(&link.target)));
         let mut log = Log::new(id, core.clone(), grant.clone());
         log.opened(grant.id, &address.to_string(), link.pid, application.as_deref(), tls);
         let mut session = Self {
@@ -260,6 +265,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             net,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
+            anew,
         };
         let end = session.serve(&mut slot, &stop).await;
         session.finish(end).await
@@ -329,6 +335,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             self.waiting = true;
             return Ok(());
         }
+        if self.pending.is_empty() {
+            self.anew.rests();
+        }
         let Some((from_client, from_server)) = self.wait_in_time(over).await? else {
             return Ok(());
         };
@@ -350,6 +359,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
 
     /// Everything sent so far was answered: the schema is read again where it moved, what was written is counted.
     async fn at_rest(&mut self) -> Result<(), End> {
+        self.renew().await?;
         self.catch_up().await?;
         if self.guard.wants_count() {
             self.count_before().await?;
@@ -516,7 +526,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
                 }
                 Expect::Parse { .. }
                 | Expect::Bind { .. }
-                | Expect::Describe
+                | Expect::Describe(_)
                 | Expect::Quiet
                 | Expect::QuietDescribe
                 | Expect::OwnDescribe

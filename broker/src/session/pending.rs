@@ -26,8 +26,8 @@ pub enum Expect {
         /// What it runs.
         prepared: Rc<Prepared>,
     },
-    /// RowDescription or NoData.
-    Describe,
+    /// RowDescription or NoData, of this.
+    Describe(Option<Rc<Prepared>>),
     /// ParseComplete or BindComplete of a script's step, which the client is not told.
     Quiet,
     /// RowDescription of a script's step, which the client is told; its NoData it is not.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::anew::Told;
 use super::shape;
 use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, Permit, judge};
@@ -115,6 +116,10 @@ pub struct Prepared {
     /// Binding it may run code that is not PostgreSQL's own: it has parameters of user-defined types, or calls functions
     /// beyond the safe ones.
     pub foreign: bool,
+    /// The types that its parameters were declared to be of.
+    pub declared: Box<[[u8; 4]]>,
+    /// What the client was told of it.
+    pub told: Told,
 }
 
 impl Prepared {
@@ -248,6 +253,7 @@ fn is_plain(statement: &Statement) -> bool {
         Class::Select | Class::Insert | Class::Update | Class::Delete
     ) && statement.settings.is_empty()
         && statement.asks.is_empty()
+        && !statement.by_number
         && statement.opaque.is_empty()
         && statement.barrier == Barrier::None
         && statement.names == Names::None

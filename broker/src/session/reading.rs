@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::client::Refused;
 use super::prepared::{Judged, JudgedStatement, Prepared, Reading};
+use super::refusal::Refused;
 use super::{Session, refusal};
 use crate::decide::{Decision, Permit, judge, limit};
 use crate::sql::snapshot::Overloads;

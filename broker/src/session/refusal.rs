@@ -58,11 +58,24 @@ pub fn unknown_name(sqlstate: &'static str, what: &str, name: &str) -> Complaint
         ("prepared statement", "") => "unnamed prepared statement does not exist".to_owned(),
         _ => format!("{what} \"{name}\" does not exist"),
     };
-    Complaint {
-        severity: "ERROR",
-        sqlstate,
-        message,
-        detail: None,
-        hint: None,
+    Complaint::error(sqlstate, message)
+}
+
+/// A refusal about to be sent: ours, or PostgreSQL's own error for a name that does not exist.
+#[derive(Debug)]
+pub struct Refused {
+    /// The judge's denial, when it was the judge's.
+    pub denial: Option<Denial>,
+    /// What the client sees.
+    pub complaint: Complaint,
+}
+
+impl Refused {
+    /// The judge's.
+    pub fn by(denial: Denial) -> Box<Self> {
+        Box::new(Self {
+            complaint: denied(&denial),
+            denial: Some(denial),
+        })
     }
 }

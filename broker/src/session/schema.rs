@@ -281,6 +281,17 @@ impl<C> Session<C> {
         last: u8,
         times: usize,
     ) -> Result<Result<Option<String>, BytesMut>, End> {
+        self.own_exchange_seen(out, last, times, |_, _| {}).await
+    }
+
+    /// The same, each answer shown to `seen`.
+    pub(super) async fn own_exchange_seen(
+        &mut self,
+        out: &[u8],
+        last: u8,
+        times: usize,
+        mut seen: impl FnMut(u8, &[u8]),
+    ) -> Result<Result<Option<String>, BytesMut>, End> {
         let sent = async {
             // What was released before goes first.
             self.link.transport.write_all_buf(&mut self.link.outbound).await?;
@@ -293,6 +304,7 @@ impl<C> Session<C> {
         loop {
             let message = self.own_answer().await?;
             let body = message.get(HEADER..).unwrap_or_default();
+            seen(message.first().copied().unwrap_or_default(), body);
             match message.first() {
                 Some(b'D') => {
                     let column = backend::first_column(body).map_err(|_| End::UpstreamGone)?;

@@ -113,6 +113,11 @@ impl<C> Session<C> {
             // It is being read elsewhere.
             return Ok(false);
         }
+        if let Some(judged) = self.judge(statement)
+            && self.waits_for_masks(&judged)
+        {
+            return Ok(false);
+        }
         let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));
         if let Some(script) = &mut self.script {
             script.alone = Some(alone);

@@ -178,7 +178,7 @@ impl<C> Session<C> {
             b'T' => {
                 self.tells_nothing_raw(body)?;
                 self.rows_follow(body)?;
-                if self.described() {
+                if self.described(body) {
                     return Ok(Answer::Drop);
                 }
             }
@@ -221,8 +221,13 @@ impl<C> Session<C> {
                 let blind = self.changes_blindly();
                 return Ok(self.told(&report, blind));
             }
-            // Notifications, parameter descriptions.
-            b'A' | b't' => {}
+            b't' => {
+                if let Some(Expect::Describe(Some(prepared))) = self.pending.front() {
+                    prepared.told.parameters(body);
+                }
+            }
+            // Notifications.
+            b'A' => {}
             // Nothing else may come after start-up from a server that keeps the protocol.
             _ => return Err(End::UpstreamGone),
         }
@@ -248,19 +253,31 @@ impl<C> Session<C> {
             (b'3', Some(Expect::ClosePortal(name))) => {
                 self.portals.remove(&name);
             }
-            (b'n', Some(Expect::Describe)) | (_, None) => {}
+            (b'n', Some(Expect::Describe(_))) | (_, None) => {}
             (_, Some(other)) => self.pending.push_front(other),
         }
         Answer::Pass
     }
 
     /// RowDescription: answers a Describe, or belongs to a Query or nothing of ours. True when the client did not ask.
-    fn described(&mut self) -> bool {
-        let own = matches!(self.pending.front(), Some(Expect::OwnDescribe));
-        if own || matches!(self.pending.front(), Some(Expect::Describe | Expect::QuietDescribe)) {
-            self.pending.pop_front();
+    fn described(&mut self, body: &[u8]) -> bool {
+        match self.pending.front() {
+            Some(Expect::Describe(of)) => {
+                if let Some(prepared) = of {
+                    prepared.told.columns(body);
+                }
+                self.pending.pop_front();
+            }
+            Some(Expect::QuietDescribe) => {
+                self.pending.pop_front();
+            }
+            Some(Expect::OwnDescribe) => {
+                self.pending.pop_front();
+                return true;
+            }
+            _ => {}
         }
-        own
+        false
     }
 
     /// CommandComplete, EmptyQueryResponse, PortalSuspended.
@@ -287,7 +304,7 @@ impl<C> Session<C> {
                     refusal,
                 });
             }
-            Some(Expect::Describe) | None => {}
+            Some(Expect::Describe(_)) | None => {}
             Some(other) => self.pending.push_front(other),
         }
     }
@@ -326,6 +343,7 @@ impl<C> Session<C> {
         if self.pending.is_empty() {
             self.commit.rests(status);
         }
+        self.anew.ready(status, !self.pending.is_empty());
         if status == b'I' {
             self.guard.miscounted();
             self.portals.clear();
@@ -395,7 +413,7 @@ impl<C> Session<C> {
                 Expect::Refusal(complaint) if status.is_some() => refusal = Some(complaint),
                 Expect::Parse { .. }
                 | Expect::Bind { .. }
-                | Expect::Describe
+                | Expect::Describe(_)
                 | Expect::Quiet
                 | Expect::QuietDescribe
                 | Expect::OwnDescribe

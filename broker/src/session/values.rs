@@ -1,8 +1,8 @@
 //! Bound values that are judged: names of settings that a statement reads by a parameter, and search paths.
 
 use super::Session;
-use super::client::Refused;
 use super::prepared::Prepared;
+use super::refusal::Refused;
 use crate::decide::{Permit, judge};
 use crate::sql::Ask;
 use crate::wire::frame::{self, Head};

@@ -34,49 +34,55 @@ struct Found {
 }
 
 impl<C> Session<C> {
-    /// Drops the views on what `defines` names. `None` when a statement failed inside a pipeline.
+    /// Drops the views on what `defines` names, those of parents before those of their children: in the order in which
+    /// PostgreSQL locks the tables themselves. `None` when a statement failed inside a pipeline.
     pub(super) async fn unhook(&mut self, defines: &[(String, String)]) -> Result<Option<()>, End> {
         let inside = self.pipeline || self.transaction != b'I';
-        let oids = kin(&self.view.shared(), defines);
+        let before = self.view.shared();
+        let oids = kin(&before, defines);
         if !inside || oids.is_empty() || self.link.target.role().is_none() {
             return Ok(Some(()));
         }
         let asked = format!(
-            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.rolname, v.relname))::pg_catalog.text \
+            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.rolname, v.relname, d.base))::pg_catalog.text \
              FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace \
              JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) v.relowner \
-             WHERE n.nspname OPERATOR(pg_catalog.=) {schema} AND pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER') \
-             AND EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) w.oid \
+             JOIN (SELECT w.ev_class AS view, pg_catalog.min(d.refobjid)::pg_catalog.int8 AS base \
+               FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) w.oid \
                AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
-               WHERE w.ev_class OPERATOR(pg_catalog.=) v.oid \
-               AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-               AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}))",
+               WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+               AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}) GROUP BY w.ev_class) d ON d.view OPERATOR(pg_catalog.=) v.oid \
+             WHERE n.nspname OPERATOR(pg_catalog.=) {schema} AND pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER')",
             schema = literal(SCHEMA),
             oids = array(&oids),
         );
         let Some(found) = self.own_run(&[asked]).await? else {
             return Ok(None);
         };
-        let found: Vec<(String, String)> = found
+        let mut found: Vec<(String, String, u32)> = found
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        let mut by_keeper: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (keeper, view) in &found {
-            by_keeper.entry(keeper).or_default().push(qualified(SCHEMA, view));
+        let depth = |oid: u32| {
+            let mut all = before.relations.values().flat_map(BTreeMap::values);
+            let relation = all.find(|relation| relation.oid == oid);
+            relation.map_or(0, |relation| before.ancestors(relation).len())
+        };
+        found.sort_by_cached_key(|(_, view, base)| (depth(*base), *base, view.clone()));
+        let mut batch: Vec<String> = Vec::new();
+        for views in found.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let names: Vec<String> = views.iter().map(|(_, view, _)| qualified(SCHEMA, view)).collect();
+            if let Some((keeper, ..)) = views.first() {
+                batch.push(format!("SET ROLE {}", identifier(keeper)));
+                batch.push(format!("DROP VIEW {}", names.join(", ")));
+            }
         }
-        let mut batch: Vec<String> = by_keeper
-            .into_iter()
-            .flat_map(|(keeper, views)| {
-                [
-                    format!("SET ROLE {}", identifier(keeper)),
-                    format!("DROP VIEW {}", views.join(", ")),
-                ]
-            })
-            .collect();
         if batch.is_empty() {
             return Ok(Some(()));
         }
         batch.push(self.own_role());
+        self.anew
+            .moves(found.into_iter().map(|(_, view, _)| view).collect())
+            .await;
         Ok(self.own_run(&batch).await?.map(|_| ()))
     }
 

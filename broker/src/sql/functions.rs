@@ -61,7 +61,7 @@ reaches! {
         "They read, list or name files of the server, or read its configuration files.",
     /// Memory.
     Growth = "growth", "Large out of small",
-        "They make a huge value out of a small one, or hand a text to an XML parser: memory of the server for a few bytes of SQL.",
+        "They make a huge value out of a small one, or hand a text to an XML parser: memory of the server for a few bytes of SQL. `lpad` and `rpad` to a length that is written down, and `repeat` of a constant, need no rule up to 10,000 characters.",
     /// Large objects.
     LargeObject = "large-object", "Large objects",
         "Large objects are tables without a name that a rule could cover.",

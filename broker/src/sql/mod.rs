@@ -145,6 +145,8 @@ pub struct Statement {
     pub block: Block,
     /// PostgreSQL lets only an owner do it, whatever its class.
     pub by_owner: bool,
+    /// With other numbers in it, it could be judged in another way.
+    pub by_number: bool,
     /// Why rows that it writes cannot be counted.
     pub uncounted: Option<Uncounted>,
     /// How the rows of COPY … TO are written, as far as that is known.
@@ -160,6 +162,10 @@ pub struct Statement {
     pub direct: Vec<Touch>,
     /// Relations that get, or whose columns get, another name.
     pub renames: Vec<(String, String)>,
+    /// Partitions and children that it takes from their parents, and parents that lose them.
+    pub leaves: Vec<(String, String)>,
+    /// Domains that get a check which is tried on every value there is.
+    pub tried: Vec<(String, String)>,
     /// What runs the functions that it gives another body.
     pub hangs: Vec<Hang>,
 }

@@ -48,7 +48,7 @@ pub struct Relation {
     pub owner_table: Option<(String, String)>,
     /// Direct inheritance parents and partition roots, as (schema, name).
     pub parents: Vec<(String, String)>,
-    /// The columns of its primary key.
+    /// The columns of its primary key; for an index, those of its table that it is made of.
     #[serde(default)]
     pub key: Vec<String>,
     /// What is known of each of `columns`, in their order. Empty for PostgreSQL's own relations.

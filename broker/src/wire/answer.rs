@@ -33,6 +33,14 @@ impl Complaint {
         }
     }
 
+    /// An error that ends one statement.
+    pub fn error(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity: "ERROR",
+            ..Self::fatal(sqlstate, message)
+        }
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

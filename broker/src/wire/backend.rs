@@ -257,6 +257,27 @@ pub fn origins(body: &[u8]) -> Result<Vec<(u32, i16)>, WireFault> {
         .collect()
 }
 
+/// What a client relies on of a result's column: its name, its type's OID and that type's length and modifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    name: Vec<u8>,
+    of: Vec<u8>,
+}
+
+/// The columns of a RowDescription, wherever they come from and however they are sent.
+pub fn shapes(body: &[u8]) -> Result<Vec<Shape>, WireFault> {
+    let mut reader = Body::new("RowDescription", body);
+    (0..reader.int16()?.cast_unsigned())
+        .map(|_| {
+            let name = reader.cstr_bytes()?.to_vec();
+            reader.bytes(6)?;
+            let of = reader.bytes(10)?.to_vec();
+            reader.bytes(2)?;
+            Ok(Shape { name, of })
+        })
+        .collect()
+}
+
 /// The text of a CommandComplete.
 pub fn command_tag(body: &[u8]) -> Result<&str, WireFault> {
     let mut reader = Body::new("CommandComplete", body);

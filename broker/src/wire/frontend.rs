@@ -174,6 +174,14 @@ pub fn put_describe_portal(out: &mut BytesMut, portal: &str) {
     });
 }
 
+/// Appends a `Describe` of a prepared statement.
+pub fn put_describe_statement(out: &mut BytesMut, name: &str) {
+    frame(out, b'D', |body| {
+        body.put_u8(b'S');
+        put_cstr(body, name);
+    });
+}
+
 /// Appends an `Execute` without a row limit.
 pub fn put_execute(out: &mut BytesMut, portal: &str) {
     frame(out, b'E', |body| {

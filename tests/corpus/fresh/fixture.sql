@@ -240,4 +240,7 @@ CREATE VIEW shop.v_last AS SELECT lab.last(note) AS note FROM shop.plain;
 CREATE FUNCTION lab.told_sql() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT lab.note(); END;
 CREATE FUNCTION lab.free() RETURNS text LANGUAGE sql AS $$SELECT 'x'$$;
 CREATE TABLE lab.parts(id int) PARTITION BY LIST (id);
+-- Operators without a partner.
+CREATE FUNCTION shop.alike(text, text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$SELECT $1 = $2$$;
+CREATE OPERATOR shop.### (leftarg = text, rightarg = text, function = shop.alike);
 ANALYZE;

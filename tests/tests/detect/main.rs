@@ -6,7 +6,6 @@ mod json;
 mod large;
 
 use anyhow::Result;
-use serde_json::Value;
 use tests::command::said;
 use tests::raw::{
     Message, Raw, bind, close, describe, describe_statement, endpoint, execute, execute_some, field, fields, frame,

@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
     fn command(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
         let nodes::AlterTableCmd {
             subtype,
-            name: _,
+            name,
             num: _,
             newowner,
             def,
@@ -88,10 +88,7 @@ impl<'a> Walk<'a> {
         }
         let def = def.as_deref();
         match AlterTableType::try_from(*subtype) {
-            Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => match def.map(|def| &def.node) {
-                Some(Some(NodeEnum::ColumnDef(column))) => self.column_definition(column, host),
-                _ => self.opaque("a column definition of an unknown kind"),
-            },
+            Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => self.column_type(name, def, host),
             Ok(AlterTableType::AtColumnDefault | AlterTableType::AtSetExpression) => self.maybe(def),
             Ok(
                 AlterTableType::AtAddConstraint | AlterTableType::AtAddIdentity | AlterTableType::AtAddIndexConstraint,
@@ -112,12 +109,11 @@ impl<'a> Walk<'a> {
                 | AlterTableType::AtDetachPartition
                 | AlterTableType::AtDetachPartitionFinalize,
             ) => self.partition(def),
-            Ok(AlterTableType::AtAddInherit | AlterTableType::AtDropInherit) => match def.map(|def| &def.node) {
-                Some(Some(NodeEnum::RangeVar(parent))) => {
-                    self.touch_target(Class::Alter, Some(parent), false);
-                }
-                _ => self.opaque("INHERIT of an unknown kind"),
-            },
+            Ok(AlterTableType::AtAddInherit) => self.inherit(def),
+            Ok(AlterTableType::AtDropInherit) => {
+                self.inherit(def);
+                self.leaves.push((host.schema.to_owned(), host.name.to_owned()));
+            }
             Ok(
                 AlterTableType::AtDisableTrig
                 | AlterTableType::AtDisableTrigAll
@@ -142,14 +138,39 @@ impl<'a> Walk<'a> {
                 | AlterTableType::AtDropExpression
                 | AlterTableType::AtDropIdentity
                 | AlterTableType::AtDropNotNull
+                | AlterTableType::AtReplicaIdentity
                 | AlterTableType::AtSetCompression
+                | AlterTableType::AtSetLogged
                 | AlterTableType::AtSetNotNull
                 | AlterTableType::AtSetStatistics
                 | AlterTableType::AtSetStorage
+                | AlterTableType::AtSetUnLogged
                 | AlterTableType::AtValidateConstraint,
             ) => {}
             Ok(other) => self.opaque(format!("ALTER TABLE command {}", other.as_str_name())),
             Err(_) => self.opaque("an ALTER TABLE command of an unknown kind"),
+        }
+    }
+
+    /// A new column, or the new type of the one of that name.
+    fn column_type(&mut self, name: &str, def: Option<&Node>, host: &Host<'_>) {
+        let Some(Some(NodeEnum::ColumnDef(column))) = def.map(|def| &def.node) else {
+            self.opaque("a column definition of an unknown kind");
+            return;
+        };
+        self.column_definition(column, host);
+        // A type of the job's own may try a check of its own on every value.
+        if !name.is_empty() && self.type_name(column.type_name.as_ref()).is_some() {
+            self.looks_at_host([name]);
+        }
+    }
+
+    fn inherit(&mut self, def: Option<&Node>) {
+        match def.map(|def| &def.node) {
+            Some(Some(NodeEnum::RangeVar(parent))) => {
+                self.touch_target(Class::Alter, Some(parent), false);
+            }
+            _ => self.opaque("INHERIT of an unknown kind"),
         }
     }
 
@@ -172,9 +193,11 @@ impl<'a> Walk<'a> {
             self.opaque("a partition command of an unknown kind");
             return;
         };
-        self.touch_target(Class::Alter, name.as_ref(), false);
+        let part = self.touch_target(Class::Alter, name.as_ref(), false);
         if let Some(bound) = bound {
             self.partition_bound(bound);
+        } else if let Some(part) = part {
+            self.leaves.push((part.schema.clone(), part.name.clone()));
         }
     }
 

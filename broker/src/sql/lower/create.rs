@@ -5,7 +5,7 @@ use super::names::{Range, option, strings};
 use super::scope::{Column, Item};
 use crate::sql::grammar::nodes::{self, ConstrType, Node, ObjectType, OnCommitAction};
 use crate::sql::grammar::{self, NodeEnum};
-use crate::sql::{Class, Relation, TEMPORARY};
+use crate::sql::{Class, Kind, Relation, TEMPORARY};
 
 /// Storage parameters that only tune.
 const TUNING: &[&str] = &[
@@ -16,6 +16,8 @@ const TUNING: &[&str] = &[
     "fastupdate",
     "fillfactor",
     "gin_pending_list_limit",
+    // No server knows another value than false any more.
+    "oids",
     "pages_per_range",
     "parallel_workers",
     "security_barrier",
@@ -68,10 +70,8 @@ impl<'a> Walk<'a> {
             // Rows put into the new table show up in the parent.
             if let Some(parent) = self.listed_range(parent) {
                 self.touch_relation(Class::Alter, parent);
-                item.columns.extend(parent.columns.iter().map(|name| Column {
-                    name: name.into(),
-                    base: None,
-                }));
+                // A check that comes with the new table is tried on every row of the parent's that gets there.
+                item.columns.extend(Item::relation(parent, None).columns);
             }
         }
         self.in_level(|walk| {
@@ -116,9 +116,9 @@ impl<'a> Walk<'a> {
                 options: _,
                 relation_oid: _,
             })) => {
-                // Its defaults, checks and comments come along.
+                // Its columns, defaults, checks and comments come along, and no value.
                 if let Some(relation) = self.table(relation.as_ref()) {
-                    self.touch_relation(Class::Select, relation);
+                    self.touch_object(Class::Select, Kind::Relation, &relation.schema, &relation.name);
                 }
             }
             Some(other) => self.opaque(format!("{} in a table definition", grammar::name(other))),
@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
     /// A column's type, default and constraints, in CREATE TABLE and ALTER TABLE.
     pub(super) fn column_definition(&mut self, column: &nodes::ColumnDef, host: &Host<'_>) {
         let nodes::ColumnDef {
-            colname: _,
+            colname,
             type_name,
             compression: _,
             inhcount: _,
@@ -162,7 +162,12 @@ impl<'a> Walk<'a> {
         }
         for node in constraints {
             match &node.node {
-                Some(NodeEnum::Constraint(constraint)) => self.constraint(constraint, host),
+                Some(NodeEnum::Constraint(constraint)) => {
+                    if constraint.pktable.is_some() {
+                        self.looks_at_host([colname.as_str()]);
+                    }
+                    self.constraint(constraint, host);
+                }
                 _ => self.opaque("a column constraint of an unknown kind"),
             }
         }
@@ -195,7 +200,7 @@ impl<'a> Walk<'a> {
             access_method: _,
             where_clause,
             pktable,
-            fk_attrs: _,
+            fk_attrs,
             pk_attrs,
             fk_with_period: _,
             pk_with_period: _,
@@ -221,6 +226,7 @@ impl<'a> Walk<'a> {
             self.exclusion(exclusion);
         }
         if let Some(referenced) = pktable {
+            self.looks_at_host(strings(fk_attrs).unwrap_or_default());
             self.references(referenced, &strings(pk_attrs).unwrap_or_default(), host);
         }
     }
@@ -238,6 +244,18 @@ impl<'a> Walk<'a> {
             self.operator(operator);
         } else {
             self.opaque("an exclusion of an unknown kind");
+        }
+    }
+
+    /// Something tells of values in columns of the table that is being made or altered; those that are new hold none.
+    pub(super) fn looks_at_host<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        let names: Vec<&str> = names.into_iter().collect();
+        let items = self.levels.last().map(|level| level.items.clone()).unwrap_or_default();
+        let columns = items.iter().flat_map(|item| &item.columns);
+        for column in columns.filter(|column| names.contains(&column.name.as_ref())) {
+            if let Some(base) = column.base {
+                self.looks_at(base.relation, [&base.name.to_owned()]);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::sql::{Class, EVERYTHING, Kind, Relation};
 /// Languages whose functions can do no more than their caller or owner.
 const LANGUAGES: &[&str] = &["plpgsql", "sql"];
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// A comment changes nothing that names resolve to.
     pub(super) fn changes_unless_comment(&mut self, class: Class) {
         if class == Class::Comment {
@@ -48,8 +48,12 @@ impl Walk<'_> {
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
-            // The snapshot does not tell where the other kinds live.
-            (None, _) => self.snapshot.search_path.clone(),
+            // The snapshot does not tell where the other kinds live. The server ships no statistics of its own.
+            (None, _) => {
+                let mut path = self.snapshot.search_path.clone();
+                path.retain(|schema| kind != Kind::Statistics || schema != "pg_catalog");
+                path
+            }
         };
         let found = if found.is_empty() {
             self.landing(None).into_iter().collect()
@@ -93,6 +97,7 @@ impl Walk<'_> {
             self.routine_type(result);
         }
         let mut arguments = Item::computed(&name, &Output::default());
+        let mut rows = Vec::new();
         for node in parameters {
             let Some(NodeEnum::FunctionParameter(parameter)) = &node.node else {
                 self.opaque("a parameter of an unknown kind");
@@ -107,6 +112,7 @@ impl Walk<'_> {
             } = &**parameter;
             if let Some(of_type) = arg_type {
                 self.routine_type(of_type);
+                rows.extend(self.row_argument(name, of_type));
             }
             self.maybe(defexpr.as_deref());
             arguments.columns.push(Column {
@@ -117,11 +123,33 @@ impl Walk<'_> {
         if let Some(body) = sql_body {
             self.in_level(|walk| {
                 walk.add_item(arguments);
+                for row in rows {
+                    walk.add_item(row);
+                }
                 walk.standard_body(body);
             });
             self.asks_anything();
         }
         self.class = Class::Create;
+    }
+
+    /// A parameter that is a row of a relation: `parameter.column` in the body is a part of what the caller gives.
+    fn row_argument(&self, name: &str, of_type: &nodes::TypeName) -> Option<Item<'a>> {
+        let relation = match strings(&of_type.names)?.as_slice() {
+            [relation] => self.snapshot.resolve_relation(relation),
+            [schema, relation] => self.snapshot.relation(schema, relation),
+            _ => None,
+        }?;
+        let mut row = Item::computed(name, &Output::default());
+        row.columns = relation
+            .columns
+            .iter()
+            .map(|column| Column {
+                name: Cow::Borrowed(column.as_str()),
+                base: None,
+            })
+            .collect();
+        (of_type.array_bounds.is_empty() && !name.is_empty()).then_some(row)
     }
 
     /// The kind that the options make of a function.

@@ -122,10 +122,13 @@ impl<'a> Walk<'a> {
             let nodes::InferClause {
                 index_elems,
                 where_clause,
-                conname: _,
+                conname,
                 location: _,
             } = &**infer;
             self.index_elements(index_elems, true);
+            if !conname.is_empty() {
+                self.arbiter(conname, relation);
+            }
             self.maybe(where_clause.as_deref());
         }
         match OnConflictAction::try_from(*action) {
@@ -153,6 +156,24 @@ impl<'a> Walk<'a> {
             }
             _ => self.opaque("ON CONFLICT of an unknown kind"),
         }
+    }
+
+    /// ON CONFLICT ON CONSTRAINT looks at what the constraint's index is made of, as if the columns were listed.
+    fn arbiter(&mut self, constraint: &str, relation: &Relation) {
+        match self.index_of(constraint, relation) {
+            Some(index) => {
+                let columns = index.key.iter().map(String::as_str);
+                self.touch(Class::Select, &relation.schema, &relation.name, columns);
+            }
+            None => self.opaque(format!("{constraint:?} is no constraint of \"{}\"", relation.name)),
+        }
+    }
+
+    /// The index of this name on a table: that of a constraint goes by the constraint's name.
+    pub(super) fn index_of(&self, name: &str, table: &Relation) -> Option<&'a Relation> {
+        let index = self.snapshot.relation(&table.schema, name)?;
+        let is_its = |(schema, name): &(String, String)| *schema == table.schema && *name == table.name;
+        index.owner_table.as_ref().is_some_and(is_its).then_some(index)
     }
 
     pub(super) fn returning(&mut self, clause: Option<&nodes::ReturningClause>) -> Output {
@@ -233,19 +254,19 @@ impl<'a> Walk<'a> {
         } = truncate;
         self.class = Class::Truncate;
         self.changes();
-        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
-            self.opaque("TRUNCATE … CASCADE reaches tables that it does not name");
-        }
+        let mut emptied = Vec::new();
         for node in relations {
             match &node.node {
-                Some(NodeEnum::RangeVar(range)) => {
-                    if let Some(relation) = self.table(Some(range)) {
-                        self.writes(relation, Class::Truncate, &Written::Gone);
-                        self.touch_relation(Class::Truncate, relation);
-                    }
-                }
+                Some(NodeEnum::RangeVar(range)) => emptied.extend(self.table(Some(range))),
                 _ => self.opaque("TRUNCATE of an unknown kind"),
             }
+        }
+        if DropBehavior::try_from(*behavior) == Ok(DropBehavior::DropCascade) {
+            emptied = self.with_pointing(emptied);
+        }
+        for relation in emptied {
+            self.writes(relation, Class::Truncate, &Written::Gone);
+            self.touch_relation(Class::Truncate, relation);
         }
         // Sequences start again for their owner only.
         self.by_owner = *restart_seqs;

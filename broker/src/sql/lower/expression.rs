@@ -1,11 +1,14 @@
 //! Expressions: every column read, function called, operator and cast used, sub-query opened.
 
 use super::Walk;
-use super::literal::{is_column, is_text_literal, text_literal, text_parameter};
+use super::literal::{is_column, is_text_literal, position, text_literal, text_parameter};
 use super::names::{string, strings};
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, AExprKind, Node, SubLinkType};
 use crate::sql::{Ask, Barrier, settings};
+
+/// How many characters `lpad`, `rpad` and `repeat` may make without a rule that names them.
+const PADDED: usize = 10_000;
 
 impl Walk<'_> {
     /// An expression that may be absent.
@@ -191,6 +194,9 @@ impl Walk<'_> {
             Some(
                 [name @ ("currval" | "nextval" | "setval")] | ["pg_catalog", name @ ("currval" | "nextval" | "setval")],
             ) => self.sequence_call(name, args),
+            Some([name @ ("lpad" | "repeat" | "rpad")] | ["pg_catalog", name @ ("lpad" | "repeat" | "rpad")]) => {
+                self.grows_little(name, args)
+            }
             // Servers before 16 have no such keyword: there it is any function of that name on the path.
             Some(["pg_catalog", "json_object"]) => {
                 self.candidates("json_object");
@@ -208,6 +214,22 @@ impl Walk<'_> {
         if let Some(window) = over {
             self.window(window);
         }
+    }
+
+    /// `lpad`, `rpad` and `repeat` need no rule where the text itself says that nothing large comes out.
+    fn grows_little(&mut self, name: &str, args: &[Node]) -> bool {
+        let number = |node: Option<&Node>| node.and_then(position).map(|(number, _)| number);
+        let length = match name {
+            "repeat" => args
+                .first()
+                .and_then(text_literal)
+                .zip(number(args.get(1)))
+                .map(|(text, times)| text.len().saturating_mul(times)),
+            _ => number(args.get(1)),
+        };
+        let little = length.is_some_and(|length| length <= PADDED) && self.is_catalog_only(name);
+        self.by_number |= little;
+        little
     }
 
     /// `set_config` is judged like SET when its arguments are literals; then the call itself needs no rule. Where every

@@ -128,6 +128,7 @@ struct Walk<'a> {
     unbounded: Vec<Touch>,
     block: Block,
     by_owner: bool,
+    by_number: bool,
     uncounted: Option<Uncounted>,
     copies: Option<Copied>,
     /// How often a column of a DML target was read: what a WHERE without any does not bound.
@@ -151,6 +152,8 @@ struct Walk<'a> {
     /// Reads of relations anywhere else.
     direct: BTreeMap<(String, String), Columns>,
     renames: Vec<(String, String)>,
+    leaves: Vec<(String, String)>,
+    tried: Vec<(String, String)>,
     hangs: Vec<Hang>,
     /// Where the column reference begins that is being resolved.
     here: usize,
@@ -178,6 +181,7 @@ impl<'a> Walk<'a> {
             unbounded: Vec::new(),
             block: Block::Same,
             by_owner: false,
+            by_number: false,
             uncounted: None,
             copies: None,
             target_reads: 0,
@@ -191,6 +195,8 @@ impl<'a> Walk<'a> {
             replaceable: false,
             direct: BTreeMap::new(),
             renames: Vec::new(),
+            leaves: Vec::new(),
+            tried: Vec::new(),
             hangs: Vec::new(),
             here: 0,
             pinned: None,
@@ -235,6 +241,7 @@ impl<'a> Walk<'a> {
             unbounded: self.unbounded,
             block: self.block,
             by_owner: self.by_owner,
+            by_number: self.by_number,
             uncounted: self.uncounted,
             copies: self.copies,
             implied,
@@ -242,6 +249,8 @@ impl<'a> Walk<'a> {
             sources: self.sources,
             direct: direct.collect(),
             renames: self.renames,
+            leaves: self.leaves,
+            tried: self.tried,
             hangs: self.hangs,
         }
     }
@@ -287,6 +296,13 @@ impl<'a> Walk<'a> {
             .entry((class, Kind::Relation, schema.to_owned(), name.to_owned()))
             .or_insert_with(Columns::none)
             .add(&columns);
+    }
+
+    /// The statement tells something of the values in these columns, and asks for no right to read them.
+    fn looks_at<'c>(&mut self, relation: &Relation, columns: impl IntoIterator<Item = &'c String>) {
+        let columns: Vec<&str> = columns.into_iter().map(String::as_str).collect();
+        let place = (relation.schema.clone(), relation.name.clone());
+        self.direct.entry(place).or_insert_with(Columns::none).add(&columns);
     }
 
     /// Touches `schema.name` as a whole under `class`.

@@ -334,22 +334,30 @@ impl Walk<'_> {
     pub(super) fn cluster(&mut self, cluster: &nodes::ClusterStmt) {
         let nodes::ClusterStmt {
             relation,
-            indexname: _,
+            indexname,
             params: _,
         } = cluster;
         self.class = Class::Maintain;
         self.changes();
-        self.touch_target(Class::Maintain, relation.as_ref(), false);
+        if let Some(table) = self.touch_target(Class::Maintain, relation.as_ref(), false) {
+            // The order in which the rows lie afterwards is that of the index; without a name it is the one used before.
+            let index = self.index_of(indexname, table);
+            self.looks_at(table, index.map_or(&table.columns, |index| &index.key));
+        }
     }
 
     pub(super) fn refresh(&mut self, refresh: &nodes::RefreshMatViewStmt) {
         let nodes::RefreshMatViewStmt {
-            concurrent: _,
+            concurrent,
             skip_data: _,
             relation,
         } = refresh;
         self.class = Class::Refresh;
         self.changes();
+        if *concurrent {
+            // The server compares old and new rows in a temporary table: the session has a temporary schema from now on.
+            self.changes_schema();
+        }
         self.touch_target(Class::Refresh, relation.as_ref(), false);
     }
 }

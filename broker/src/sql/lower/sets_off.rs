@@ -63,6 +63,30 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// These tables, and all whose foreign keys point to one of them, from table to table: what TRUNCATE … CASCADE empties.
+    pub(super) fn with_pointing(&mut self, mut emptied: Vec<&'a Relation>) -> Vec<&'a Relation> {
+        let mut at = 0;
+        while let Some(parent) = emptied.get(at).copied() {
+            at += 1;
+            if !self.pays(everything(self.snapshot)) {
+                break;
+            }
+            let mut kin = self.family(parent);
+            kin.extend(self.snapshot.ancestors(parent));
+            for other in all(self.snapshot) {
+                let points = other
+                    .attached
+                    .references
+                    .iter()
+                    .any(|to| kin.iter().any(|held| held.schema == to.schema && held.name == to.name));
+                if points && !emptied.iter().any(|known| known.oid == other.oid) {
+                    emptied.push(other);
+                }
+            }
+        }
+        emptied
+    }
+
     fn runs(&mut self, held: &Relation, events: &[&str]) {
         for trigger in &held.attached.triggers {
             if trigger.events.iter().any(|event| events.contains(&event.as_str())) {

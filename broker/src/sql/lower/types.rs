@@ -78,14 +78,25 @@ impl Walk<'_> {
 
     pub(super) fn alter_domain(&mut self, alter: &nodes::AlterDomainStmt) {
         let nodes::AlterDomainStmt {
-            subtype: _,
+            subtype,
             type_name,
             name: _,
             def,
             behavior: _,
             missing_ok: _,
         } = alter;
-        self.touch_type(Class::Alter, Kind::Domain, type_name);
+        let schema = self.touch_type(Class::Alter, Kind::Domain, type_name);
+        let unproven = matches!(
+            def.as_deref().map(|def| &def.node),
+            Some(Some(NodeEnum::Constraint(constraint))) if constraint.skip_validation
+        );
+        // ADD, SET NOT NULL and VALIDATE; the others change what comes.
+        if matches!(subtype.as_str(), "C" | "O" | "V")
+            && !unproven
+            && let (Some(schema), Some((_, name))) = (schema, self.pair(type_name))
+        {
+            self.tried.push((schema, name.to_owned()));
+        }
         self.domain_constraints(def.as_deref().into_iter());
     }
 

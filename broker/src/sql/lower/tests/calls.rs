@@ -234,6 +234,31 @@ fn a_sequence_that_a_constant_names_is_touched() {
 }
 
 #[test]
+fn padding_needs_a_rule_only_where_the_text_does_not_bound_it() {
+    for sql in [
+        "SELECT lpad(note, 8, '0') FROM orders",
+        "SELECT pg_catalog.rpad(note, 10000) FROM orders",
+        "SELECT repeat('ab', 5000)",
+    ] {
+        let statement = one(sql);
+        assert!(statement.functions.is_empty() && statement.by_number, "{sql}");
+    }
+    for sql in [
+        "SELECT lpad(note, 10001) FROM orders",
+        "SELECT lpad(note, id) FROM orders",
+        "SELECT rpad(note, 10 * 10) FROM orders",
+        "SELECT rpad(note, $1) FROM orders",
+        "SELECT lpad(note, '8') FROM orders",
+        "SELECT repeat(note, 2) FROM orders",
+        "SELECT repeat('abc', 5000)",
+        "SELECT repeat('ab', id) FROM orders",
+        "SELECT repeat(repeat('ab', 5000), 5000)",
+    ] {
+        assert!(!one(sql).functions.is_empty(), "{sql}");
+    }
+}
+
+#[test]
 fn a_parameter_that_names_a_setting_is_judged_when_it_is_bound() {
     let statement = one("SELECT 1 WHERE current_setting($1::varchar) <> $2");
     assert_eq!(

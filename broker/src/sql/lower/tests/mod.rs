@@ -291,7 +291,7 @@ fn writes_name_what_they_write_and_what_they_read() {
         "SELECT id FROM (SELECT id FROM orders) q FOR UPDATE",
         "select public.orders(id), update public.orders()",
     );
-    is_opaque("TRUNCATE scratch CASCADE", "CASCADE");
+    sees("TRUNCATE scratch CASCADE", "truncate public.scratch(*)");
     is_opaque("UPDATE orders SET nothing = 1", "is not a column");
     is_opaque("UPDATE orders SET note = 'x' RETURNING old.note", "nothing in FROM");
 }
