@@ -16,6 +16,11 @@ pub fn around(text: &Text<'_>, at: usize, free: usize) -> Option<Range<usize>> {
         [b'@', ..] => 1,
         // In an address of the web.
         [b'%', b'4', b'0', ..] => 3,
+        // In HTML.
+        [b'&', b'#', b'6', b'4', b';', ..] => 5,
+        [b'&', b'#', b'x' | b'X', b'4', b'0', b';', ..] => 6,
+        // As it is written among wide characters.
+        [0xef, 0xbc, 0xa0, ..] => 3,
         // In JSON, which stands escaped itself in an array or in a row of COPY.
         [b'\\', rest @ ..] if text.before(at) != b'\\' => {
             let more = rest
@@ -31,6 +36,10 @@ pub fn around(text: &Text<'_>, at: usize, free: usize) -> Option<Range<usize>> {
     let end = domain(text, at + sign)?;
     let from = free.max(at.saturating_sub(LOCAL));
     let before = text.bytes.get(from..at).unwrap_or_default();
+    if let Some(length) = quoted(before) {
+        text.looked(length);
+        return Some(at - length..end);
+    }
     let local = before.iter().rev().take_while(|byte| is_local(**byte)).count();
     text.looked(local);
     let mut start = at - local;
@@ -52,6 +61,25 @@ pub fn around(text: &Text<'_>, at: usize, free: usize) -> Option<Range<usize>> {
     }
     (start < at).then_some(start..end)
 }
+
+/// The length of `"ann lee"` at the end of `before`, with whatever escapes its quotes.
+fn quoted(before: &[u8]) -> Option<usize> {
+    let inside = before.strip_suffix(b"\"")?;
+    // Both quotes are escaped in the same way.
+    let (inside, quote): (&[u8], &[u8]) = match inside {
+        [inside @ .., b'\\'] => (inside, b"\\\""),
+        [inside @ .., b'"'] => (inside, b"\"\""),
+        _ => (inside, b"\""),
+    };
+    let start = inside.iter().rposition(|byte| matches!(byte, b'"' | b'\n'))?;
+    let (front, name) = inside.split_at_checked(start + 1)?;
+    (front.ends_with(quote) && !name.is_empty()).then_some(name.len() + 2 * quote.len())
+}
+
+/// Names of files, which no domain ends with: `icon@2x.png`.
+const FILES: &[&str] = &[
+    "png", "jpg", "jpeg", "gif", "webp", "svg", "pdf", "css", "js", "json", "html", "htm", "txt",
+];
 
 fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || is_beyond(byte)
@@ -82,6 +110,9 @@ fn domain(text: &Text<'_>, at: usize) -> Option<usize> {
         let dot = name.iter().rposition(|byte| *byte == b'.')?;
         let (labels, last) = name.split_at(dot);
         let last = last.get(1..).unwrap_or_default();
+        if FILES.iter().any(|file| last.eq_ignore_ascii_case(file.as_bytes())) {
+            return None;
+        }
         let is_top = last.len() >= 2
             && (last.iter().all(|byte| byte.is_ascii_alphabetic() || is_beyond(*byte)) || last.starts_with(b"xn--"));
         let first = labels.first()?;

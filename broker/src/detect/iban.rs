@@ -1,6 +1,7 @@
 //! International bank account numbers.
 
 use super::find::Text;
+use super::number::Sep;
 
 /// The lengths by country, as SWIFT's registry has them.
 const LENGTHS: &str = "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27DK18DO28EE20EG29ES24FI18FK18FO18FR27\
@@ -28,11 +29,13 @@ pub fn iban(text: &Text<'_>, at: usize) -> Option<usize> {
             place += 1;
             continue;
         }
-        let gap = text.gap(place);
-        if gap == 0 || text.gap(place + gap) > 0 {
-            return None;
-        }
-        place += gap;
+        place = match text.sep(place) {
+            (Sep::Blank | Sep::Dash | Sep::Wide | Sep::Point, next) => next,
+            _ => match text.invisible(place) {
+                0 => return None,
+                width => place + width,
+            },
+        };
     }
     // Two letters are four digits, and two digits two.
     let whole = (rest * 1_000_000 + head) % 97;

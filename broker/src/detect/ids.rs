@@ -2,75 +2,118 @@
 
 use super::checks::{is_day, luhn, number, verhoeff, weighs, weighted};
 use super::find::Text;
-use super::number::Groups;
+use super::number::{Group, Groups, Sep};
 
 /// Where the id ends that begins with a digit at `at`.
-pub fn of_digits(text: &Text<'_>, at: usize) -> Option<usize> {
-    let groups = Groups::read(text, at, |at| match text.byte(at) {
-        // Brazil, Sweden.
-        b'.' | b'+' => 1,
-        _ => text.gap(at),
-    });
-    let (first, last) = (groups.ends.first()?, groups.ends.last()?);
+pub fn of_digits(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
+    let first = groups.all().first()?;
     if !is_free(text, at) {
         return None;
     }
     // By the first group alone: what follows it is something else.
-    let lone = groups.digits.get(..first.0).unwrap_or_default();
-    if let Some(end) = spanish(text, lone, first.1) {
+    let (lone, end) = (groups.digits(first.count()), groups.end(first));
+    if let Some(end) = spanish(text, lone, end) {
         return Some(end);
     }
-    if chinese(text, lone, first.1) {
-        return Some(first.1 + 1);
+    if chinese(text, lone, end) {
+        return Some(end + 1);
     }
-    if (polish(lone) || french(lone) || chinese_with_digit(lone)) && text.ends_number(at, first.1) {
-        return Some(first.1);
+    if (polish(lone) || french(lone) || chinese_with_digit(lone)) && text.ends_number(at, end) {
+        return Some(end);
     }
-    if !text.ends_number(at, last.1) {
-        return None;
-    }
-    let sizes: Vec<usize> = groups.sizes().collect();
-    let seps: Vec<u8> = groups
-        .ends
+    // The groups with the same between them, and those of Brazil.
+    let alike = 1 + groups
+        .all()
         .iter()
-        .take(sizes.len() - 1)
-        .map(|(_, at)| text.byte(*at))
-        .collect();
-    let digits = groups.digits.as_slice();
-    let alike = seps.iter().all(|sep| seps.first() == Some(sep));
-    let plain = alike && !seps.contains(&b'.') && !seps.contains(&b'+');
-    let fits = match sizes.as_slice() {
+        .take_while(|group| group.sep == first.sep && group.sep != Sep::End)
+        .count();
+    let end = |count: usize| {
+        let end = groups.end(groups.all().get(count - 1)?);
+        text.ends_number(at, end).then_some(end)
+    };
+    if let [
+        Group {
+            size: 3,
+            sep: Sep::Point,
+            ..
+        },
+        Group {
+            size: 3,
+            sep: Sep::Point,
+            ..
+        },
+        Group {
+            size: 3,
+            sep: Sep::Dash,
+            ..
+        },
+        Group { size: 2, .. },
+        ..,
+    ] = groups.all()
+        && brazilian(groups.digits(11))
+    {
+        return end(4);
+    }
+    let number = groups.all().get(..alike)?;
+    let digits = groups.digits(number.last()?.count());
+    let mut sizes = [0_u8; 8];
+    let places = sizes.get_mut(..number.len())?;
+    for (size, group) in places.iter_mut().zip(number) {
+        *size = group.size;
+    }
+    let plain = matches!(first.sep, Sep::Blank | Sep::Dash | Sep::Wide) && !follows_group(text, at);
+    let fits = match &*places {
         [3, 2, 4] => plain && american(digits),
         // Canada.
         [3, 3, 3] => plain && !matches!(digits.first(), Some(0 | 8)) && luhn(digits),
-        // Brazil.
-        [3, 3, 3, 2] => seps == [b'.', b'.', b'-'] && brazilian(digits),
-        // India.
-        [4, 4, 4] => plain && matches!(digits.first(), Some(2..=9)) && verhoeff(digits),
+        // India. With dashes it is any number.
+        [4, 4, 4] => plain && first.sep != Sep::Dash && matches!(digits.first(), Some(2..=9)) && verhoeff(digits),
         // Sweden, with the century or without.
-        [6 | 8, 4] => matches!(seps.as_slice(), [b'-' | b'+']) && swedish(digits),
+        [6 | 8, 4] => matches!(first.sep, Sep::Dash | Sep::Plus) && swedish(digits),
         // Germany.
         [2, 3, 3, 3] => plain && german(digits),
         [1, 2, 2, 2, 3, 3, 2] | [1, 2, 2, 2, 3, 3] => plain && french(digits),
         _ => false,
     };
-    fits.then_some(last.1)
+    if fits { end(alike) } else { None }
+}
+
+/// A blank and a digit stand before it: it goes on from another group.
+fn follows_group(text: &Text<'_>, at: usize) -> bool {
+    let blank = match text.left(at) {
+        b' ' => 1,
+        0xa0 => 2,
+        _ => return false,
+    };
+    text.before(at.saturating_sub(blank)).is_ascii_digit()
 }
 
 /// Where the id ends that begins with a letter at `at`.
 pub fn of_letters(text: &Text<'_>, at: usize) -> Option<usize> {
-    let word = text
-        .from(at)
+    let rest = text.from(at);
+    // One or two letters and a digit, or six letters and what stands for one.
+    let digit = |place: usize| rest.get(place).is_some_and(u8::is_ascii_digit);
+    let letter = |place: usize| rest.get(place).is_some_and(u8::is_ascii_alphabetic);
+    let stands_for_digit = digit(6) || rest.get(6).is_some_and(|byte| b"LMNPQRSTUVlmnpqrstuv".contains(byte));
+    if !digit(1) && !digit(2) && !(stands_for_digit && letter(5) && letter(8) && letter(11) && letter(15)) {
+        return None;
+    }
+    let length = rest
         .iter()
         .take(17)
-        .take_while(|byte| byte.is_ascii_alphanumeric());
-    let word: Vec<u8> = word.map(u8::to_ascii_uppercase).collect();
-    let fits = match word.len() {
-        9 => british(&word) || foreigner_in_spain(&word),
-        16 => italian(&word),
+        .take_while(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    text.looked(length);
+    let mut word = [0; 16];
+    let word = word.get_mut(..length)?;
+    word.copy_from_slice(rest.get(..length)?);
+    word.make_ascii_uppercase();
+    let fits = match length {
+        9 => british(word) || foreigner_in_spain(word),
+        16 => italian(word),
         _ => false,
     };
-    fits.then_some(at + word.len())
+    fits.then_some(at + length)
 }
 
 /// No letter stands before it, nor what makes it a part of something longer.
@@ -112,7 +155,10 @@ fn german(digits: &[u8]) -> bool {
         let sum = (u32::from(*digit) + product) % 10;
         (if sum == 0 { 10 } else { sum }) * 2 % 11
     });
-    digits.first() != Some(&0) && (11 - product) % 10 == u32::from(*check)
+    // One digit of the first ten is there twice or three times, and no other one.
+    let often = (0..10).map(|digit| digits.iter().filter(|other| **other == digit).count());
+    let repeated: Vec<usize> = often.filter(|count| *count > 1).collect();
+    digits.first() != Some(&0) && matches!(repeated.as_slice(), [2 | 3]) && (11 - product) % 10 == u32::from(*check)
 }
 
 /// 11 digits that begin with a date.

@@ -5,7 +5,7 @@ use super::Span;
 /// The value with every escape that stands for a printable ASCII character as that character, but for quotes and
 /// backslashes; `None` when there is none. It says the same.
 pub fn spell_out(value: &[u8]) -> Option<Vec<u8>> {
-    value.windows(4).position(|window| window == b"\\u00")?;
+    memchr::memmem::find(value, b"\\u00")?;
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     loop {

@@ -25,7 +25,7 @@ pub use line::{Line, scrub_lines};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A payment card's number: 13 to 19 digits with Luhn's check digit, with or without blanks and dashes.
+    /// A payment card's number: 13 to 19 digits of some network with Luhn's check digit, in groups or not.
     Card,
     /// An e-mail address.
     Email,
@@ -93,6 +93,20 @@ impl Kinds {
     /// Whether `kind` is among them.
     pub fn has(self, kind: Kind) -> bool {
         self.0 & kind.bit() != 0
+    }
+
+    /// Whether any is written in digits.
+    fn has_numbers(self) -> bool {
+        [Kind::Card, Kind::NationalId, Kind::Phone]
+            .iter()
+            .any(|kind| self.has(*kind))
+    }
+
+    /// Whether any begins with a letter.
+    fn has_words(self) -> bool {
+        [Kind::Token, Kind::Iban, Kind::NationalId]
+            .iter()
+            .any(|kind| self.has(*kind))
     }
 
     /// Whether there are none.

@@ -1,87 +1,200 @@
 //! Numbers that people write in groups: cards and phones.
 
-use super::checks::luhn;
+use super::checks::{luhn, number};
 use super::find::Text;
 
 /// The most digits of anything here.
 const MOST: usize = 19;
+/// The most groups that anything is written in, and one more.
+const MOST_GROUPS: usize = 8;
+
+/// What stands between two groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sep {
+    /// Nothing: it is the last one.
+    #[default]
+    End,
+    Blank,
+    Dash,
+    Point,
+    Slash,
+    Plus,
+    /// Two or three blanks and dashes.
+    Wide,
+}
+
+/// One group of digits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Group {
+    /// How many digits there are up to its end.
+    count: u8,
+    /// How many of them are its own.
+    pub size: u8,
+    /// Where it ends, behind the beginning of the first one.
+    end: u16,
+    /// What follows it.
+    pub sep: Sep,
+}
+
+impl Group {
+    /// How many digits there are up to its end.
+    pub fn count(&self) -> usize {
+        self.count.into()
+    }
+}
 
 /// Digits in groups.
 #[derive(Default)]
 pub struct Groups {
-    /// The digits' values.
-    pub digits: Vec<u8>,
-    /// After how many digits each group ends, and where in the text.
-    pub ends: Vec<(usize, usize)>,
+    digits: [u8; MOST + 1],
+    groups: [Group; MOST_GROUPS],
+    length: usize,
+    start: usize,
 }
 
 impl Groups {
-    /// Groups from `at` on with one gap between two of them, up to [`MOST`] digits.
-    pub fn read(text: &Text<'_>, at: usize, gap: impl Fn(usize) -> usize) -> Self {
-        let mut groups = Self {
-            digits: Vec::with_capacity(MOST + 1),
-            ends: Vec::with_capacity(8),
+    /// Groups from `at` on, up to one digit more than [`MOST`]. What has no width is passed over.
+    pub fn read(text: &Text<'_>, at: usize) -> Self {
+        let mut all = Self {
+            start: at,
+            ..Self::default()
         };
-        let mut at = at;
+        let (mut at, mut count) = (at, 0);
         loop {
-            let group = text
-                .from(at)
-                .iter()
-                .take(MOST + 1)
-                .take_while(|byte| byte.is_ascii_digit());
-            let before = groups.digits.len();
-            groups.digits.extend(group.map(|digit| digit - b'0'));
-            let here = groups.digits.len() - before;
-            text.looked(here);
-            if here == 0 {
-                return groups;
+            let (before, mut end) = (count, at);
+            while count <= MOST {
+                if let Some((digit, width)) = text.digit(at) {
+                    if let Some(place) = all.digits.get_mut(count) {
+                        *place = digit;
+                    }
+                    count += 1;
+                    at += width;
+                    end = at;
+                } else {
+                    match text.invisible(at) {
+                        0 => break,
+                        width => at += width,
+                    }
+                }
             }
-            at += here;
-            groups.ends.push((groups.digits.len(), at));
-            let gap = gap(at);
-            if gap == 0 || groups.digits.len() > MOST {
-                return groups;
+            if count == before {
+                // What stood before belongs to nothing.
+                if let Some(last) = all.groups.get_mut(all.length.saturating_sub(1)) {
+                    last.sep = Sep::End;
+                }
+                return all;
             }
-            at += gap;
+            let (sep, next) = if count > MOST { (Sep::End, at) } else { text.sep(at) };
+            if let Some(group) = all.groups.get_mut(all.length) {
+                *group = Group {
+                    count: u8::try_from(count).unwrap_or(u8::MAX),
+                    size: u8::try_from(count - before).unwrap_or(u8::MAX),
+                    end: u16::try_from(end - all.start).unwrap_or(u16::MAX),
+                    sep,
+                };
+                all.length += 1;
+            }
+            if sep == Sep::End || all.length == MOST_GROUPS {
+                return all;
+            }
+            at = next;
         }
     }
 
-    /// How many digits each group has.
-    pub fn sizes(&self) -> impl Iterator<Item = usize> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(count, _)| *count));
-        starts.zip(&self.ends).map(|(start, (end, _))| end - start)
+    /// The groups.
+    pub fn all(&self) -> &[Group] {
+        self.groups.get(..self.length).unwrap_or_default()
+    }
+
+    /// The values of the first `count` digits.
+    pub fn digits(&self, count: usize) -> &[u8] {
+        self.digits.get(..count).unwrap_or_default()
+    }
+
+    /// How many digits there are.
+    pub fn count(&self) -> usize {
+        self.all().last().map_or(0, Group::count)
+    }
+
+    /// Where `group` ends in the text.
+    pub fn end(&self, group: &Group) -> usize {
+        self.start + usize::from(group.end)
     }
 }
 
 /// Where the card number ends that begins at `at`.
-pub fn card(text: &Text<'_>, at: usize) -> Option<usize> {
-    // No card begins otherwise; numbers of orders and times in milliseconds do.
-    if !matches!(text.byte(at), b'2'..=b'6') && !text.from(at).starts_with(b"81") {
-        return None;
-    }
-    let groups = Groups::read(text, at, |at| text.gap(at));
-    let mut found = None;
-    for ((count, end), size) in groups.ends.iter().zip(groups.sizes()) {
-        let digits = groups.digits.get(..*count).unwrap_or_default();
-        if (13..=MOST).contains(count) && luhn(digits) && text.ends_number(at, *end) {
-            found = Some(*end);
+pub fn card(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
+    let (mut found, mut points) = (None, false);
+    for (index, group) in groups.all().iter().enumerate() {
+        let digits = groups.digits(group.count());
+        let end = groups.end(group);
+        // A point is a decimal one where nothing else stands in the number.
+        let grouped = !points || (index > 1 && group.size <= 6);
+        let fraction = index == 0 && text.left(at) == b'.' && text.before(at - 1).is_ascii_digit();
+        if (13..=MOST).contains(&group.count())
+            && grouped
+            && !fraction
+            && is_issued(digits)
+            && luhn(digits)
+            && text.ends_number(at, end)
+        {
+            found = Some(end);
         }
         // Short groups are dates and amounts; only the last one of a card may be.
-        if size < 3 {
+        if group.size < if index == 0 { 4 } else { 3 }
+            || !matches!(group.sep, Sep::Blank | Sep::Dash | Sep::Point | Sep::Wide)
+        {
             break;
         }
+        points |= group.sep == Sep::Point;
     }
     found
 }
 
-/// Where the phone number ends that begins at `at`.
+/// Whether a network gives out numbers of this length that begin so.
+fn is_issued(digits: &[u8]) -> bool {
+    let length = digits.len();
+    let of = |count: usize| number(digits.get(..count).unwrap_or_default());
+    let (two, three, four) = (of(2), of(3), of(4));
+    match (two, three, four) {
+        // Visa.
+        (40..=49, ..) => matches!(length, 13 | 16 | 19),
+        // Mastercard.
+        (51..=55, ..) | (.., 2221..=2720) => length == 16,
+        // American Express.
+        (34 | 37, ..) => length == 15,
+        // Diners Club.
+        (36 | 38 | 39, ..) | (_, 300..=305, _) | (.., 3095) => matches!(length, 14 | 16 | 19),
+        // Maestro.
+        (.., 5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763) => true,
+        // JCB, Mir, Discover, RuPay, UnionPay, Verve, Elo, InstaPayment, Troy.
+        (60 | 62 | 65 | 81 | 82, ..)
+        | (_, 506..=509 | 636..=639 | 644..=649, _)
+        | (.., 3528..=3589 | 2200..=2205 | 9792) => length >= 16,
+        _ => false,
+    }
+}
+
+/// Where the phone number ends that begins with a sign at `at`.
 pub fn phone(text: &Text<'_>, at: usize) -> Option<usize> {
     match text.byte(at) {
         b'+' => international(text, at, at + 1, true),
-        b'0' if text.byte(at + 1) == b'0' => international(text, at, at + 2, false),
-        b'0' => national(text, at),
-        b'(' | b'1'..=b'9' => american(text, at),
+        b'(' => american(text, at),
         _ => None,
+    }
+}
+
+/// Where the phone number ends that begins with a digit at `at`.
+pub fn phone_of(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
+    // `tel:0170 …` is one, and the rest of a time, a date, a version or an amount is none.
+    let joint = matches!(text.left(at), b'.' | b',' | b'-' | b'/' | b':');
+    if joint && text.before(at - 1).is_ascii_digit() {
+        return None;
+    }
+    match groups.digits(2) {
+        [0, 0] => international(text, at, at + 2, false),
+        [0, _] => national(text, at, groups),
+        _ => american(text, at),
     }
 }
 
@@ -112,7 +225,7 @@ fn international(text: &Text<'_>, start: usize, at: usize, plus: bool) -> Option
                 new_gaps += 1;
             }
             _ => {
-                let gap = text.gap(at);
+                let gap = text.gap(at) + text.invisible(at);
                 if gap == 0 {
                     break;
                 }
@@ -132,31 +245,37 @@ fn international(text: &Text<'_>, start: usize, at: usize, plus: bool) -> Option
 }
 
 /// `0170 1234567`, `030/12345678`, `06 12 34 56 78`: 10 to 12 digits in groups, the first of which is the area's.
-fn national(text: &Text<'_>, at: usize) -> Option<usize> {
-    // `tel:0170 …` is one, and the rest of a time, a date or an amount is none.
-    let joint = matches!(text.left(at), b'.' | b',' | b'-' | b'/' | b':');
-    let goes_on = joint && text.left(at - 1).is_ascii_digit();
-    if text.left(at).is_ascii_alphabetic() || goes_on {
+fn national(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
+    if text.left(at).is_ascii_alphabetic() {
         return None;
     }
-    let gap = |at: usize| match text.byte(at) {
-        b'/' | b'.' => 1,
-        _ => text.gap(at),
-    };
-    let groups = Groups::read(text, at, gap);
-    let count = groups.digits.len();
-    let end = groups.ends.last()?.1;
-    let sizes: Vec<usize> = groups.sizes().collect();
-    let between = groups.ends.iter().take(sizes.len() - 1).map(|(_, at)| text.byte(*at));
-    let between: Vec<u8> = between.collect();
-    let alike = between.iter().skip(1).all(|byte| between.get(1) == Some(byte));
-    let first = between.first().copied()?;
-    let pairs = sizes.iter().all(|size| *size == 2) && count == 10;
-    let plain = !between.contains(&b'.') && (first == b'/' || between.get(1).is_none_or(|next| *next == first));
-    let fits = (10..=12).contains(&count) && alike && (2..=5).contains(sizes.first()?) && (pairs || plain);
-    // Pairs with dashes or slashes are dates as well.
-    let dated = sizes.get(..2) == Some(&[2, 2]) && !pairs;
-    (fits && !dated && text.ends_number(at, end)).then_some(end)
+    let all = groups.all();
+    // As many groups as may belong to it.
+    let most = all.iter().take_while(|group| group.count <= 12).count();
+    (2..=most).rev().find_map(|count| {
+        let number = all.get(..count)?;
+        let (first, last) = (number.first()?, number.last()?);
+        let second = number.get(1).map(|group| group.sep).filter(|_| count > 2);
+        let inner = number.get(1..count - 1).unwrap_or_default();
+        let alike = inner.iter().all(|group| Some(group.sep) == second);
+        let pairs = last.count == 10 && number.iter().all(|group| group.size == 2);
+        let joined = |sep: Sep| matches!(sep, Sep::Blank | Sep::Dash | Sep::Slash);
+        let plain = joined(first.sep)
+            && second.is_none_or(|second| {
+                second == first.sep
+                    || (second == Sep::Blank && first.sep != Sep::Blank)
+                    || (second == Sep::Dash && first.sep == Sep::Slash)
+            });
+        let alike_pairs =
+            pairs && second == Some(first.sep) && matches!(first.sep, Sep::Blank | Sep::Dash | Sep::Point | Sep::Slash);
+        // Pairs with dashes or slashes are dates as well.
+        let dated = first.size == 2 && number.get(1).is_some_and(|group| group.size == 2) && !pairs;
+        let fits = (10..=12).contains(&last.count) && alike && (2..=5).contains(&first.size) && (plain || alike_pairs);
+        let end = groups.end(last);
+        // What is joined to it further on makes it part of something longer.
+        let over = matches!(last.sep, Sep::End | Sep::Blank | Sep::Wide);
+        (fits && !dated && over && text.ends_number(at, end)).then_some(end)
+    })
 }
 
 /// `(555) 234-5678`, `555-234-5678`, `1-555-234-5678`, `555.234.5678`.

@@ -1,5 +1,7 @@
 //! Tokens and keys, by the shapes that their issuers gave them.
 
+use memchr::memmem;
+
 use super::find::Text;
 
 /// What a key is made of.
@@ -13,6 +15,8 @@ enum Of {
     Url,
     /// Letters, digits, `-`, `_` and points.
     Dotted,
+    /// Letters, digits and slashes.
+    Path,
 }
 
 impl Of {
@@ -21,6 +25,7 @@ impl Of {
             Self::Letters => byte.is_ascii_alphanumeric(),
             Self::Capitals => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
             Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+            Self::Path => byte.is_ascii_alphanumeric() || byte == b'/',
             Self::Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
         }
     }
@@ -58,6 +63,7 @@ const PREFIXES: &[(&[u8], Of, usize)] = &[
     (b"xoxr-", Of::Url, 10),
     (b"xoxs-", Of::Url, 10),
     (b"xapp-", Of::Url, 10),
+    (b"hooks.slack.com/services/T", Of::Path, 20),
     // Stripe.
     (b"sk_live_", Of::Letters, 16),
     (b"sk_test_", Of::Letters, 16),
@@ -113,6 +119,12 @@ pub fn token(text: &Text<'_>, at: usize, not_before: &mut usize) -> Option<usize
 }
 
 fn known(rest: &[u8]) -> Option<usize> {
+    // Two letters tell most words from all of them.
+    let [first, second, ..] = rest else { return None };
+    let may = STARTS.get(usize::from(*first)).copied().unwrap_or_default();
+    if may & (1 << (second & 31)) == 0 {
+        return None;
+    }
     let fits = |(prefix, of, least): &(&[u8], Of, usize)| {
         let body = rest.strip_prefix(*prefix)?;
         let length = body
@@ -127,6 +139,22 @@ fn known(rest: &[u8]) -> Option<usize> {
     };
     PREFIXES.iter().find_map(fits)
 }
+
+/// By the first byte of a prefix, the last five bits of its second one.
+const STARTS: [u32; 256] = {
+    let mut starts = [0_u32; 256];
+    let mut rest = PREFIXES;
+    while let [(prefix, _, _), after @ ..] = rest {
+        if let [first, second, ..] = *prefix {
+            #[expect(clippy::indexing_slicing, reason = "computed when it is compiled")]
+            {
+                starts[*first as usize] |= 1 << (*second & 31);
+            }
+        }
+        rest = after;
+    }
+    starts
+};
 
 /// A header, a payload and a signature, which may be empty; five parts where it is encrypted. The length of what was read,
 /// and whether it is a token.
@@ -152,7 +180,30 @@ fn web_token(rest: &[u8]) -> (usize, bool) {
             end += 1 + length;
         }
     }
-    (end, true)
+    (end + wrapped(rest.get(end..).unwrap_or_default()), true)
+}
+
+/// The lines that go on with a token: nothing else is on them, and they are long.
+fn wrapped(rest: &[u8]) -> usize {
+    /// Shorter ones may be anything.
+    const LINE: usize = 16;
+    let mut length = 0;
+    loop {
+        let after = rest.get(length..).unwrap_or_default();
+        let width = match after {
+            [b'\r', b'\n', ..] | [b'\\', b'n', ..] => 2,
+            [b'\n', ..] => 1,
+            _ => return length,
+        };
+        let line = after.get(width..).unwrap_or_default();
+        let of = line.iter().take_while(|byte| Of::Dotted.has(**byte)).count();
+        let word = line.get(..of).unwrap_or_default();
+        let mixed = word.iter().any(u8::is_ascii_uppercase) && word.iter().any(u8::is_ascii_lowercase);
+        if of < LINE || !mixed {
+            return length;
+        }
+        length += width + of - word.iter().rev().take_while(|byte| **byte == b'.').count();
+    }
 }
 
 /// From `-----BEGIN … PRIVATE KEY` to its end, or as far as the text goes.
@@ -163,14 +214,14 @@ fn private_key(rest: &[u8]) -> Option<usize> {
         return None;
     }
     let title = rest.get(..64).unwrap_or(rest);
-    title.windows(MARK.len()).position(|window| window == MARK)?;
+    memmem::find(title, MARK)?;
     let inside = |byte: &u8| !matches!(byte, b'\t' | b'"' | 0..=8 | 11 | 12 | 14..=31 | 127..);
     let all = rest.iter().take_while(|byte| inside(byte)).count();
     let all = rest.get(..all).unwrap_or_default().trim_ascii_end();
-    let Some(end) = all.windows(END.len()).position(|window| window == END) else {
+    let Some(end) = memmem::find(all, END) else {
         return Some(all.len());
     };
     let tail = all.get(end + END.len()..).unwrap_or_default();
-    let close = tail.windows(5).position(|window| window == b"-----");
+    let close = memmem::find(tail, b"-----");
     Some(close.map_or(all.len(), |close| end + END.len() + close + 5))
 }

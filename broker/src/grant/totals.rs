@@ -32,11 +32,16 @@ impl Totals {
         }
     }
 
-    /// Counts one statement that succeeded, with the rows its command tag names.
+    /// Counts one statement that succeeded, with the rows that it gave the job, or else those that its command tag names.
     pub fn count(&self, class: Class, rows: u64) {
         if let Some(counter) = self.statements.get(class as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Counts rows that the job was given by a statement that did not succeed.
+    pub fn count_rows(&self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 

@@ -15,7 +15,7 @@ use crate::detect::Found;
 use crate::grant::Live;
 use crate::ledger::{Counts, Record, Rules, Status, capped};
 use crate::record::RecordFault;
-use crate::sql::Effect;
+use crate::sql::{Class, Effect};
 use crate::wire::answer::Complaint;
 
 /// One session's hand in the ledger.
@@ -138,6 +138,16 @@ impl Log {
         self.intents
     }
 
+    /// How many rows an execution of `class` has given the client, of which the server told `told`: it tells none where a
+    /// portal is suspended, and all of them where one of INSERT … RETURNING goes on.
+    pub fn received(&self, class: Class, told: u64) -> u64 {
+        match (class, self.handed.rows) {
+            // A header is handed out as well; lines of a plan are no rows.
+            (Class::CopyOut | Class::Explain, _) | (_, 0) => told,
+            (_, handed) => handed,
+        }
+    }
+
     /// An execution the server completed.
     pub fn succeeded(&mut self, run: &Run, tag: &str, rows: u64) {
         self.rows += rows;
@@ -180,6 +190,13 @@ impl Log {
     }
 
     fn outcome(&mut self, run: &Run, status: Status, tag: Option<&str>, rows: Option<u64>, sqlstate: Option<&str>) {
+        // What failed in the middle has given rows before.
+        let before_end = self.received(run.class, 0);
+        let rows = rows.or_else(|| (before_end > 0).then_some(before_end));
+        if status != Status::Ok {
+            self.rows += before_end;
+            self.grant.totals.count_rows(before_end);
+        }
         let masked = self.handed.masked(run, status, rows);
         self.grant.totals.count_masked(&masked);
         let found = std::mem::take(&mut self.handed.found);

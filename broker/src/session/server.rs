@@ -313,6 +313,7 @@ impl<C> Session<C> {
         if run.copy.is_some() {
             self.copy = Copy::Idle;
         }
+        let rows = self.log.received(run.class, rows);
         self.grant.totals.count(run.class, rows);
         self.log.succeeded(&run, tag, rows);
         if let Some((name, prepared)) = run.makes {

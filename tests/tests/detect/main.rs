@@ -1,6 +1,7 @@
 //! The net of a scope with `detect`, on a live server: nothing planted is in any byte that the client receives, whatever
 //! way it asks, and everything else is as it was.
 
+mod attacks;
 mod json;
 mod large;
 

@@ -1,6 +1,7 @@
 //! Limits on a live server: what the job received, what the database holds afterwards, and where the session stands.
 
 mod deferred;
+mod received;
 mod refused;
 mod results;
 mod time;
