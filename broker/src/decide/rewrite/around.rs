@@ -88,7 +88,8 @@ impl Masked<'_> {
                 Columns::Whole => true,
                 Columns::Named(named) => named.iter().any(|name| name == column),
             };
-            touch.schema == "pg_catalog" && touch.name == *name && column.is_none_or(shows)
+            let hidden = |column: &str| shows(column) && !self.named(touch, column);
+            touch.schema == "pg_catalog" && touch.name == *name && column.is_none_or(hidden)
         });
         if let Some((_, _, why)) = kept {
             return Err(self.deny(&first.origin, &asked, (*why).to_owned(), "leave it out"));
@@ -121,6 +122,15 @@ impl Masked<'_> {
             return Err(self.deny(&rule.origin, &asked, detail, hint));
         }
         Ok(())
+    }
+
+    /// A rule names this very column, as that of `pg_dump` does what older rows hold: part of a table's definition.
+    fn named(&self, touch: &Touch, column: &str) -> bool {
+        let mut rules = self.scope.can.iter();
+        rules.any(|rule| {
+            let names = rule.columns.as_ref().is_some_and(|columns| columns.contains(column));
+            names && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+        })
     }
 
     /// What takes a mask off, or tries a check on values that nobody may read.
