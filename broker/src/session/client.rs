@@ -355,7 +355,7 @@ impl<C> Session<C> {
     fn refuse_bind(&mut self, refused: &Refused, text: &str) -> Taken {
         self.note_refused(refused, text);
         let mut out = BytesMut::new();
-        frontend::put_bind(&mut out, "", self.nonce.name());
+        frontend::put_bind(&mut out, "", self.nonce.name(), false);
         self.refuse_extended(out, refused.complaint.clone());
         Taken::Done
     }
