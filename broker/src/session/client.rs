@@ -133,8 +133,6 @@ impl<C> Session<C> {
         Ok(())
     }
 
-    // === the simple protocol ===
-
     /// Handles a Query; hands it back when a text must be read elsewhere first.
     fn query(&mut self, message: BytesMut) -> Result<Option<BytesMut>, End> {
         let body = frame::body(&message, message.len()).map_err(End::Protocol)?;
@@ -218,8 +216,6 @@ impl<C> Session<C> {
         // The allowed part was judged and recorded statement by statement just before.
         self.link.send_own(out);
     }
-
-    // === the extended protocol ===
 
     /// Handles a Parse; hands it back when a text must be read elsewhere first.
     fn parse(&mut self, message: BytesMut) -> Result<Option<BytesMut>, End> {
@@ -474,8 +470,6 @@ impl<C> Session<C> {
         self.note_denied(&denial, "");
         self.refuse_query("", refusal::denied(&denial), Vec::new());
     }
-
-    // === helpers ===
 
     /// What is to be known when the answer of a statement comes. The record has a text that was parsed already.
     pub(super) fn begin(&mut self, permit: &Permit, number: u64, text: Text<'_>, statement: &JudgedStatement) -> Run {
