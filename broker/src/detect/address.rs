@@ -14,13 +14,11 @@ const MOST_ESCAPES: usize = 16;
 pub fn around(text: &Text<'_>, at: usize, free: usize) -> Option<Range<usize>> {
     let sign = match text.from(at) {
         [b'@', ..] => 1,
-        // In an address of the web.
-        [b'%', b'4', b'0', ..] => 3,
         // In HTML.
         [b'&', b'#', b'6', b'4', b';', ..] => 5,
         [b'&', b'#', b'x' | b'X', b'4', b'0', b';', ..] => 6,
-        // As it is written among wide characters.
-        [0xef, 0xbc, 0xa0, ..] => 3,
+        // In an address of the web, and as it is written among wide characters.
+        [b'%', b'4', b'0', ..] | [0xef, 0xbc, 0xa0, ..] => 3,
         // In JSON, which stands escaped itself in an array or in a row of COPY.
         [b'\\', rest @ ..] if text.before(at) != b'\\' => {
             let more = rest

@@ -68,31 +68,25 @@ pub fn spans_of(text: &Text<'_>, kinds: Kinds) -> Vec<Span> {
             let address = wide.then(|| address::around(text, at, free)).flatten();
             address.map(|at| (at, Kind::Email))
         });
-        match found {
-            Some((span, kind)) => {
-                at = span.end.max(at + 1);
-                free = at;
-                before = text.before(at);
-                escaped = at + ESCAPE;
-                spans.push(Span { at: span, kind });
-            }
-            None => {
-                at += 1;
-                // What goes on begins nothing, unless an escape ends in it.
-                if at > escaped && !text.packed {
-                    let rest = bytes.get(at..).unwrap_or_default().iter();
-                    at += match class {
-                        Class::Letter => rest.take_while(|byte| byte.is_ascii_alphabetic()).count(),
-                        Class::Digit => rest.take_while(|byte| byte.is_ascii_digit()).count(),
-                        _ => 0,
-                    };
-                    before = if matches!(class, Class::Letter | Class::Digit) {
-                        byte
-                    } else {
-                        before
-                    };
-                }
-            }
+        if let Some((span, kind)) = found {
+            at = span.end.max(at + 1);
+            free = at;
+            before = text.before(at);
+            escaped = at + ESCAPE;
+            spans.push(Span { at: span, kind });
+            continue;
+        }
+        at += 1;
+        // What goes on begins nothing, unless an escape ends in it.
+        let goes_on: fn(&u8) -> bool = match class {
+            Class::Letter => u8::is_ascii_alphabetic,
+            Class::Digit => u8::is_ascii_digit,
+            _ => continue,
+        };
+        if at > escaped && !text.packed {
+            let rest = bytes.get(at..).unwrap_or_default().iter();
+            at += rest.take_while(|byte| goes_on(byte)).count();
+            before = byte;
         }
     }
     spans

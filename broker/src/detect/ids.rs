@@ -11,7 +11,7 @@ pub fn of_digits(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
         return None;
     }
     // By the first group alone: what follows it is something else.
-    let (lone, end) = (groups.digits(first.count()), groups.end(first));
+    let (lone, end) = (groups.digits(first.count()), groups.end(*first));
     if let Some(end) = spanish(text, lone, end) {
         return Some(end);
     }
@@ -28,7 +28,7 @@ pub fn of_digits(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
         .take_while(|group| group.sep == first.sep && group.sep != Sep::End)
         .count();
     let end = |count: usize| {
-        let end = groups.end(groups.all().get(count - 1)?);
+        let end = groups.end(*groups.all().get(count - 1)?);
         text.ends_number(at, end).then_some(end)
     };
     if let [
@@ -95,7 +95,8 @@ pub fn of_letters(text: &Text<'_>, at: usize) -> Option<usize> {
     let digit = |place: usize| rest.get(place).is_some_and(u8::is_ascii_digit);
     let letter = |place: usize| rest.get(place).is_some_and(u8::is_ascii_alphabetic);
     let stands_for_digit = digit(6) || rest.get(6).is_some_and(|byte| b"LMNPQRSTUVlmnpqrstuv".contains(byte));
-    if !digit(1) && !digit(2) && !(stands_for_digit && letter(5) && letter(8) && letter(11) && letter(15)) {
+    let coded = stands_for_digit && letter(5) && letter(8) && letter(11) && letter(15);
+    if !(digit(1) || digit(2) || coded) {
         return None;
     }
     let length = rest

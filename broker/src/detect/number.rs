@@ -38,7 +38,7 @@ pub struct Group {
 
 impl Group {
     /// How many digits there are up to its end.
-    pub fn count(&self) -> usize {
+    pub fn count(self) -> usize {
         self.count.into()
     }
 }
@@ -47,7 +47,7 @@ impl Group {
 #[derive(Default)]
 pub struct Groups {
     digits: [u8; MOST + 1],
-    groups: [Group; MOST_GROUPS],
+    parts: [Group; MOST_GROUPS],
     length: usize,
     start: usize,
 }
@@ -79,13 +79,13 @@ impl Groups {
             }
             if count == before {
                 // What stood before belongs to nothing.
-                if let Some(last) = all.groups.get_mut(all.length.saturating_sub(1)) {
+                if let Some(last) = all.parts.get_mut(all.length.saturating_sub(1)) {
                     last.sep = Sep::End;
                 }
                 return all;
             }
             let (sep, next) = if count > MOST { (Sep::End, at) } else { text.sep(at) };
-            if let Some(group) = all.groups.get_mut(all.length) {
+            if let Some(group) = all.parts.get_mut(all.length) {
                 *group = Group {
                     count: u8::try_from(count).unwrap_or(u8::MAX),
                     size: u8::try_from(count - before).unwrap_or(u8::MAX),
@@ -103,7 +103,7 @@ impl Groups {
 
     /// The groups.
     pub fn all(&self) -> &[Group] {
-        self.groups.get(..self.length).unwrap_or_default()
+        self.parts.get(..self.length).unwrap_or_default()
     }
 
     /// The values of the first `count` digits.
@@ -113,11 +113,11 @@ impl Groups {
 
     /// How many digits there are.
     pub fn count(&self) -> usize {
-        self.all().last().map_or(0, Group::count)
+        self.all().last().map_or(0, |group| group.count())
     }
 
     /// Where `group` ends in the text.
-    pub fn end(&self, group: &Group) -> usize {
+    pub fn end(&self, group: Group) -> usize {
         self.start + usize::from(group.end)
     }
 }
@@ -127,7 +127,7 @@ pub fn card(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
     let (mut found, mut points) = (None, false);
     for (index, group) in groups.all().iter().enumerate() {
         let digits = groups.digits(group.count());
-        let end = groups.end(group);
+        let end = groups.end(*group);
         // A point is a decimal one where nothing else stands in the number.
         let grouped = !points || (index > 1 && group.size <= 6);
         let fraction = index == 0 && text.left(at) == b'.' && text.before(at - 1).is_ascii_digit();
@@ -271,7 +271,7 @@ fn national(text: &Text<'_>, at: usize, groups: &Groups) -> Option<usize> {
         // Pairs with dashes or slashes are dates as well.
         let dated = first.size == 2 && number.get(1).is_some_and(|group| group.size == 2) && !pairs;
         let fits = (10..=12).contains(&last.count) && alike && (2..=5).contains(&first.size) && (plain || alike_pairs);
-        let end = groups.end(last);
+        let end = groups.end(*last);
         // What is joined to it further on makes it part of something longer.
         let over = matches!(last.sep, Sep::End | Sep::Blank | Sep::Wide);
         (fits && !dated && over && text.ends_number(at, end)).then_some(end)
