@@ -38,7 +38,7 @@ def masked_email(value):
 def masked_date(key, value):
     if not KEYED:
         return value.replace(month=1, day=1)
-    way = (int(token("date", key, 16), 16) & (2**63 - 1)) % 60
+    way = (int(token("date", f"crm.people/{key}", 16), 16) & (2**63 - 1)) % 60
     return value + datetime.timedelta(days=way - 30 if way < 30 else way - 29)
 
 
@@ -153,11 +153,13 @@ def with_sqlalchemy():
             same("sqlalchemy value finds", session.scalars(select(Person.id).where(Person.email == "bob.canary@corp.example")).all(), [])
         ann = session.get(Person, 1)
         ann.name = "Anne"
-        session.add(Person(id=7, name="Eve", email="eve.mine@corp.example", born=datetime.date(2001, 2, 3)))
+        if not KEYED:  # Who writes a date would learn how far the dates of its row are moved.
+            session.add(Person(id=7, name="Eve", email="eve.mine@corp.example", born=datetime.date(2001, 2, 3)))
         session.commit()
         same("sqlalchemy written", session.scalar(select(Person.name).where(Person.id == 1)), "Anne")
-        same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), masked_email("eve.mine@corp.example"))
-        session.delete(session.get(Person, 7))
+        if not KEYED:
+            same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), masked_email("eve.mine@corp.example"))
+            session.delete(session.get(Person, 7))
         session.commit()
     engine.dispose()
 

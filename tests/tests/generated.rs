@@ -55,6 +55,7 @@ const NO_CODES: &[&str] = &[
     "ledger-chain",
     "ledger-sync",
     "lock-timeout",
+    "login-lacks",
     "mask-key",
     "max-connections",
     "max-lifetime",

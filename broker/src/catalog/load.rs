@@ -89,7 +89,7 @@ struct Row {
 }
 
 /// Of a column its number, its type, the labels of an enum, whether it is computed.
-type Fact = (i16, String, Option<Vec<String>>, bool);
+type Fact = (i16, String, Option<Vec<String>>, bool, bool);
 
 /// Reads the system part into a snapshot without user relations.
 pub fn read_system(text: &str) -> Result<Snapshot, String> {
@@ -191,10 +191,11 @@ fn merge(snapshot: &mut Snapshot, document: Document, text: &str) {
                     .facts
                     .unwrap_or_default()
                     .into_iter()
-                    .map(|(number, of, labels, generated)| ColumnFact {
+                    .map(|(number, of, labels, generated, kept)| ColumnFact {
                         number,
                         of: ColumnType::new(&of, labels.unwrap_or_default()),
                         generated,
+                        kept,
                     })
                     .collect(),
                 attached: Attached {

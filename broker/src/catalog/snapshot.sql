@@ -44,7 +44,7 @@ SELECT pg_catalog.json_build_object(
             WHEN e.oid IS NOT NULL THEN pg_catalog.quote_ident(en.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(e.typname) OPERATOR(pg_catalog.||) '[]'
             ELSE pg_catalog.quote_ident(bn.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(b.typname) END,
           CASE WHEN b.typtype OPERATOR(pg_catalog.=) 'e' THEN (SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum l WHERE l.enumtypid OPERATOR(pg_catalog.=) b.oid) END,
-          a.attgenerated OPERATOR(pg_catalog.<>) '') ORDER BY a.attnum)
+          a.attgenerated OPERATOR(pg_catalog.<>) '', a.atthasmissing) ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
         CROSS JOIN LATERAL (
           SELECT CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN (

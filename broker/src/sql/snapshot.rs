@@ -68,6 +68,9 @@ pub struct ColumnFact {
     /// It is computed from others (GENERATED ALWAYS AS).
     #[serde(default)]
     pub generated: bool,
+    /// The catalog keeps the value that rows older than the column have in it (`pg_attribute.atthasmissing`).
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// What hangs on a relation: what its query reads, and what runs with the rights of somebody else.

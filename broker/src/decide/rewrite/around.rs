@@ -17,7 +17,7 @@ const KEPT: &[(&str, Option<&str>, &str)] = &[
     ("pg_stats_ext_exprs", None, STATISTICS),
     (
         "pg_attribute",
-        Some("attmissingval"),
+        Some(MISSING),
         "what a column holds in rows older than itself is a raw value",
     ),
     (
@@ -26,6 +26,8 @@ const KEPT: &[(&str, Option<&str>, &str)] = &[
         "what other sessions run may quote raw values of masked columns",
     ),
 ];
+/// Where the value stands that rows older than their column have in it.
+const MISSING: &str = "attmissingval";
 const STATISTICS: &str = "the planner's statistics hold raw values of masked columns";
 
 /// Functions that read relations whose names, or run queries whose texts, are values, and those that read the server's
@@ -88,8 +90,8 @@ impl Masked<'_> {
                 Columns::Whole => true,
                 Columns::Named(named) => named.iter().any(|name| name == column),
             };
-            let hidden = |column: &str| shows(column) && !self.named(touch, column);
-            touch.schema == "pg_catalog" && touch.name == *name && column.is_none_or(hidden)
+            let kept = |column: &str| shows(column) && (column != MISSING || self.keeps());
+            touch.schema == "pg_catalog" && touch.name == *name && column.is_none_or(kept)
         });
         if let Some((_, _, why)) = kept {
             return Err(self.deny(&first.origin, &asked, (*why).to_owned(), "leave it out"));
@@ -124,12 +126,18 @@ impl Masked<'_> {
         Ok(())
     }
 
-    /// A rule names this very column, as that of `pg_dump` does what older rows hold: part of a table's definition.
-    fn named(&self, touch: &Touch, column: &str) -> bool {
-        let mut rules = self.scope.can.iter();
-        rules.any(|rule| {
-            let names = rule.columns.as_ref().is_some_and(|columns| columns.contains(column));
-            names && rule.tables.iter().any(|table| table.covers(&touch.schema, &touch.name))
+    /// Some column that nobody may see raw has its value for older rows in the catalog.
+    fn keeps(&self) -> bool {
+        self.columns.iter().any(|(place, masks)| {
+            let fresh = self.fresh.get(place);
+            let relation = self.snapshot.relation(place.0, place.1);
+            relation.is_some_and(|relation| {
+                let mut facts = relation.columns.iter().zip(&relation.facts);
+                facts.any(|(name, fact)| {
+                    let name = name.as_str();
+                    fact.kept && (masks.contains_key(name) || fresh.is_some_and(|fresh| fresh.contains_key(name)))
+                })
+            })
         })
     }
 

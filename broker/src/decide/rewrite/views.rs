@@ -213,6 +213,7 @@ mod tests {
             number,
             of: ColumnType::new("text", Vec::new()),
             generated: false,
+            kept: false,
         }
     }
 
