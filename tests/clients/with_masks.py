@@ -153,7 +153,7 @@ def with_sqlalchemy():
             same("sqlalchemy value finds", session.scalars(select(Person.id).where(Person.email == "bob.canary@corp.example")).all(), [])
         ann = session.get(Person, 1)
         ann.name = "Anne"
-        if not KEYED:  # Who writes a date would learn how far the dates of its row are moved.
+        if not KEYED:
             session.add(Person(id=7, name="Eve", email="eve.mine@corp.example", born=datetime.date(2001, 2, 3)))
         session.commit()
         same("sqlalchemy written", session.scalar(select(Person.name).where(Person.id == 1)), "Anne")
@@ -207,6 +207,8 @@ def with_django():
     same("django group", list(grouped), [(1, EMAIL[1], 1), (2, EMAIL[2], 1), (3, EMAIL[3], 0)])
     whole = People.objects.annotate(n=models.Count("orders")).order_by("id")
     same("django annotated", [(p.name, p.n) for p in whole], [("Anne", 1), ("Bob", 1), ("Cyd", 0)])
+    if KEYED:  # A new row would have a date in it, and who writes one learns how far the dates of its row are moved.
+        return
     made = People.objects.create(id=8, name="Fay", email="fay.mine@corp.example")
     same("django made", People.objects.get(pk=8).email, masked_email("fay.mine@corp.example"))
     Orders.objects.create(id=80, person=made, note="n")
