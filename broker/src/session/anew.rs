@@ -136,16 +136,20 @@ fn named(text: &str) -> Views {
 impl<C> Session<C> {
     /// True when any of the statements reads masked tables, and must wait.
     pub(super) fn waits_for_masks(&mut self, judged: &Judged) -> bool {
-        let permits = judged
-            .statements
-            .iter()
-            .filter_map(|statement| match &statement.decision {
-                Decision::Allow(permit) => Some(permit),
-                Decision::Deny(_) => None,
-            });
-        let permits: Vec<&Permit> = permits.collect();
-        self.kinds_wait(permits.iter().any(|permit| permit.text().is_some()))
-            || permits.into_iter().any(|permit| self.waits_with(permit))
+        if self.anew.seat.is_none() {
+            return false;
+        }
+        let permits = || {
+            judged
+                .statements
+                .iter()
+                .filter_map(|statement| match &statement.decision {
+                    Decision::Allow(permit) => Some(permit),
+                    Decision::Deny(_) => None,
+                })
+        };
+        self.kinds_wait(permits().any(|permit| permit.text().is_some()))
+            || permits().any(|permit| self.waits_with(permit))
     }
 
     /// True when the session must first read views, or not read them.
@@ -222,7 +226,7 @@ impl<C> Session<C> {
 
     /// True when what was prepared must wait: for others, or to be prepared again.
     pub(super) fn prepares_anew(&mut self, name: &str, prepared: &Prepared) -> bool {
-        let Some(permit) = prepared.permit().cloned().filter(|_| self.anew.seat.is_some()) else {
+        let Some(permit) = prepared.permit().filter(|_| self.anew.seat.is_some()) else {
             return false;
         };
         if self.kinds_wait(permit.text().is_some()) {
@@ -235,7 +239,7 @@ impl<C> Session<C> {
             self.wait_for_view();
             return true;
         }
-        if self.waits_with(&permit) {
+        if self.waits_with(permit) {
             return true;
         }
         if prepared.told.lost.get().is_some() {

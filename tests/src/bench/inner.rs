@@ -98,7 +98,7 @@ pub async fn run(rig: &Rig, records: u64) -> Result<Inner> {
 }
 
 /// µs per call: five batches of about 60 ms.
-fn time(mut call: impl FnMut()) -> Spread {
+pub fn time(mut call: impl FnMut()) -> Spread {
     call();
     let batches = (0..5).map(|_| {
         let (start, mut calls) = (Instant::now(), 0_u32);

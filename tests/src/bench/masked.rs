@@ -1,13 +1,15 @@
 //! What masks cost: a table read with its masks through the broker, beside the same view read directly, and beside both
-//! ways of reading the table as it is.
+//! ways of reading the table as it is; and what it costs to look through its texts.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use hoop::demo::cluster::SUPERUSER;
+use hoop::detect::{Form, Found, Kind, Kinds, scrub};
 
 use super::cpu::Watch;
-use super::rig::{DATABASE, Leg, MASKED, Rig, Way};
+use super::inner::time;
+use super::rig::{DATABASE, DETECT, Leg, MASKED, Rig, Way};
 use super::slices::Method;
 use super::stats::{Seeded, quantile};
 use super::wire::Client;
@@ -27,10 +29,19 @@ enum Read {
     Inline,
     /// The masked table through the broker with `enforcement: role`, which puts the view in its place.
     Role,
+    /// The table through the broker, under a scope with `detect`.
+    Detect,
 }
 
 impl Read {
-    const ALL: [Self; 5] = [Self::Table, Self::Through, Self::View, Self::Inline, Self::Role];
+    const ALL: [Self; 6] = [
+        Self::Table,
+        Self::Through,
+        Self::View,
+        Self::Inline,
+        Self::Role,
+        Self::Detect,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -39,6 +50,7 @@ impl Read {
             Self::View => "the masks' view, directly",
             Self::Inline => "masked, enforcement: shared",
             Self::Role => "masked, enforcement: role",
+            Self::Detect => "the table, looked through",
         }
     }
 }
@@ -85,6 +97,7 @@ async fn seconds(rig: &Rig, method: &Method, read: Read, view: &str) -> Result<f
         Read::Through => rig.way(Leg::Hoop, false).await?,
         Read::Inline => rig.way_as(Leg::Hoop, MASKED).await?,
         Read::Role => rig.way_as(Leg::Role, MASKED).await?,
+        Read::Detect => rig.way_as(Leg::Hoop, DETECT).await?,
         Read::View => {
             let (way, _) = rig.way(Leg::Direct, false).await?;
             let superuser = Way {
@@ -114,4 +127,30 @@ async fn seconds(rig: &Rig, method: &Method, read: Read, view: &str) -> Result<f
         rig.revoke((leg, false), &grant).await?;
     }
     Ok(seconds)
+}
+
+/// What it costs to look through a text for everything there is to find: the lines of a table.
+pub fn looked_through() -> Vec<String> {
+    const MIB: usize = 1024 * 1024;
+    let texts = [
+        ("prose", include_str!("../../../broker/docs/OPERATIONS.md")),
+        (
+            "what is found, line by line",
+            "Ann, ann@corp.example, +49 170 1234567, 4111 1111 1111 1111\n",
+        ),
+        ("the worst known: \"0 0 0 …\"", "0 "),
+    ];
+    let kinds: Kinds = Kind::ALL.into_iter().collect();
+    let mut lines = Vec::new();
+    for (name, part) in texts {
+        for size in [MIB, 2 * MIB] {
+            let text: Vec<u8> = part.bytes().cycle().take(size).collect();
+            let micros = time(|| {
+                std::hint::black_box(scrub(&text, Form::Text, kinds, &mut Found::default()));
+            });
+            let rate = size as f64 / micros.median;
+            lines.push(format!("{name:<28} {:>2} MiB  {rate:>6.1} MB/s", size / MIB));
+        }
+    }
+    lines
 }

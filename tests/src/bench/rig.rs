@@ -23,6 +23,8 @@ const MANY: u32 = 1000;
 pub const SCOPES: usize = 40;
 /// The scope under which a column of `bulk` is masked.
 pub const MASKED: &str = "masked";
+/// The scope under which all texts are looked through.
+pub const DETECT: &str = "detect";
 /// The database on every leg.
 pub const DATABASE: &str = "shop";
 
@@ -469,15 +471,19 @@ fn write_policy(dir: &Path, masks: bool) -> Result<()> {
 "#
         ));
     }
-    if masks {
+    let replacing = [
+        (MASKED, "mask: { public.bulk.note: { partial: { keep-first: 2 } } }"),
+        (DETECT, "detect: [card, email, iban, phone, national-id, token]"),
+    ];
+    for (scope, key) in replacing.iter().filter(|_| masks) {
         text.push_str(&format!(
-            r#"  {MASKED}:
+            r#"  {scope}:
     database: {DATABASE}
     who:
       - {{ issuer: github, branch: main, environment: production, events: [push] }}
     can:
       - {{ statements: [select], tables: [public.bulk] }}
-    mask: {{ public.bulk.note: {{ partial: {{ keep-first: 2 }} }} }}
+    {key}
     limits: {{ ttl: 30m, max-session: 1h, max-connections: {MANY} }}
 "#
         ));

@@ -232,10 +232,8 @@ async fn compare(args: &Args, rig: &Arc<Rig>, method: &Method, beside: &[(Leg, P
     let samples = slices::run(rig, method, &cells, &mut expected).await?;
     brief(rig, &samples, &expected).await?;
     if args.before.is_none() {
-        masked::run(rig, method)
-            .await?
-            .iter()
-            .for_each(|line| println!("{line}"));
+        let lines = [masked::run(rig, method).await?, masked::looked_through()].concat();
+        lines.iter().for_each(|line| println!("{line}"));
     }
     for leg in legs {
         let found = control::run(rig, leg, if args.quick { 100 } else { 1000 }).await?;
