@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tests::House;
 use tests::house::Grant;
+use tests::raw::{bind, endpoint, execute, field, parse, query, sync};
 use tests::roles::{Second, admin, as_login, direct, left_over, login_of, plan, settle, value};
 use tokio_postgres::Client;
 
@@ -528,6 +529,37 @@ async fn rights_that_cannot_be_given_are_missing_and_told() -> Result<()> {
     assert!(
         log.contains("GRANT") && log.contains("postgres") && log.contains("WITH ADMIN OPTION"),
         "{log}"
+    );
+    Ok(())
+}
+
+/// In one write with the end of a failed transaction, by both protocols.
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_behind_an_unanswered_rollback_is_the_owners() -> Result<()> {
+    let (house, admin) = house().await?;
+    let grant = house.grant("migrate").await?;
+    let mut peer = endpoint(&house, &grant, &[]).await?;
+    let create = |name: &str| format!("CREATE TABLE app.{name} (id int)");
+    let prepared = [parse("", &create("second")), bind("", ""), execute(""), sync()].concat();
+    for (ddl, end) in [
+        (query(&create("first")), "ROLLBACK"),
+        (prepared, "ROLLBACK"),
+        (query(&create("third")), "COMMIT"),
+    ] {
+        peer.send(&[query("BEGIN"), query("SELECT 1 / 0")].concat()).await?;
+        peer.until_ready(2).await?;
+        peer.send(&[query(end), ddl].concat()).await?;
+        let answer = peer.until_ready(2).await?;
+        let error = answer
+            .iter()
+            .find(|(tag, _)| *tag == 'E')
+            .map(|(_, body)| field(body, 'M'));
+        assert_eq!(error, None);
+    }
+    let owners = "SELECT string_agg(relname || ' ' || relowner::regrole, ', ' ORDER BY relname) FROM pg_class WHERE relname IN ('first', 'second', 'third')";
+    assert_eq!(
+        value(&admin, owners).await?,
+        "first app_owner, second app_owner, third app_owner"
     );
     Ok(())
 }

@@ -136,6 +136,11 @@ impl<C> Session<C> {
         let Some(Decision::Allow(permit)) = decision else {
             return false;
         };
+        // What was sent may have ended a failed transaction: only its answer tells how the owner is put on.
+        let unanswered = self.transaction == b'E' && !self.pending.is_empty() && !self.server_skips;
+        if permit.owner().is_some() && unanswered && !self.wardrobe.executed {
+            return true;
+        }
         let way = Way::of(permit, &prepared.text);
         self.wants(permit, way, Some((portal, prepared)))
     }
