@@ -106,7 +106,7 @@ pub fn report(house: &House, grant: &Grant, command: &mut Command) -> Result<Val
     serde_json::from_str(last).with_context(|| format!("the client did not report:\n{text}"))
 }
 
-/// Every session of the grant as the ledger tells it.
+/// Every session of the grant as the ledger tells it, once all have ended.
 pub fn sessions(house: &House, grant: &Grant) -> Result<Vec<Value>> {
     let state = house.path("state").display().to_string();
     let list = house.ended_sessions(&["--grant", &grant.id(), "--limit", "100000"])?;

@@ -23,6 +23,7 @@ async fn tokio_postgres_works() -> Result<()> {
     copies(&client).await?;
     cancels(&house, &client).await?;
     notifications(&house, &grant, &client).await?;
+    drop(client);
     recorded(
         &house,
         &grant,
