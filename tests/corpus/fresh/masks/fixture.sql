@@ -25,6 +25,8 @@ CREATE TABLE hr.keyed (ssn text PRIMARY KEY, pub text) PARTITION BY LIST (ssn);
 CREATE TABLE hr.keyed_a PARTITION OF hr.keyed FOR VALUES IN ('123-45-6789');
 CREATE TABLE hr.keyed_b PARTITION OF hr.keyed DEFAULT;
 INSERT INTO hr.keyed VALUES ('123-45-6789', 'a'), ('987-65-4321', 'b');
+CREATE TABLE hr.kept (id int PRIMARY KEY);
+ALTER TABLE hr.kept ADD COLUMN pin text DEFAULT 'tok-SECRET-d';
 CREATE TABLE hr.pins (id int PRIMARY KEY, pin int, note text, EXCLUDE USING btree (pin WITH =));
 INSERT INTO hr.pins VALUES (1, 4711, 'n'), (2, 815, 'm');
 CREATE TABLE hr.late (id int PRIMARY KEY, mail text UNIQUE);
