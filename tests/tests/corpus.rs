@@ -176,7 +176,7 @@ in_parts!(
 // Migrations, ETL, ORMs and drivers, under the rules that their author would write.
 in_parts!(
     what_tools_send_passes,
-    first 0, second 1, third 2 of 3,
+    first 0, second 1, third 2, fourth 3, fifth 4 of 5,
     |part| fresh("tools", part)
 );
 
