@@ -434,22 +434,27 @@ databases:
         )
     }
 
-    /// What `hoop-db sessions list` with `words` tells, once every session in it has ended: what the journals hold reaches
-    /// the chain within moments, and the chain is what is read.
-    pub fn ended_sessions(&self, words: &[&str]) -> Result<Vec<Value>> {
+    /// What `hoop-db sessions list` with `words` tells now.
+    pub fn listed_sessions(&self, words: &[&str]) -> Result<Vec<Value>> {
         let state = self.path("state").display().to_string();
         let list = [&["sessions", "list", "--state", &state, "--json"], words].concat();
+        let (success, stdout, stderr) = run(&mut self.command(&list), "")?;
+        ensure!(success, "{list:?}: {stdout}{stderr}");
+        Ok(serde_json::from_str(&stdout)?)
+    }
+
+    /// [`House::listed_sessions`] once there are some and all have ended: what the journals hold reaches the chain within
+    /// moments, and the chain is what is read.
+    pub fn ended_sessions(&self, words: &[&str]) -> Result<Vec<Value>> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let (success, stdout, stderr) = run(&mut self.command(&list), "")?;
-            ensure!(success, "{list:?}: {stdout}{stderr}");
-            let listed: Vec<Value> = serde_json::from_str(&stdout)?;
+            let listed = self.listed_sessions(words)?;
             if !listed.is_empty() && listed.iter().all(|session| session["state"] != "open") {
                 return Ok(listed);
             }
             ensure!(
                 Instant::now() < deadline,
-                "the sessions' end is not on record: {stdout}"
+                "the sessions' end is not on record: {listed:?}"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
