@@ -4,23 +4,14 @@ use std::fs;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::House;
 use tests::command::{job, said};
 use tests::raw::{bind, endpoint, execute, execute_some, field, parse, query, sync};
-use tests::{House, Plan};
-
-fn plan() -> Plan {
-    let mut plan = Plan::default();
-    plan.schema += include_str!("../fixtures/masks.sql");
-    plan.policy = include_str!("../fixtures/masks.yaml").to_owned();
-    plan.extra = include_str!("../fixtures/ceilings.yaml")
-        .replace("\"app.*\", \"public.*\"", "\"app.*\", \"public.*\", \"crm.*\"")
-        .replace("[\"pg_catalog.*\"]", "[\"pg_catalog.*\", \"app.*\"]");
-    plan
-}
+use tests::roles::masked;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_and_plan_say_how_each_masked_column_is_replaced() -> Result<()> {
-    let house = House::plan(plan()).await?;
+    let house = House::plan(masked("shared")).await?;
     let path = |name: &str| house.path(name).display().to_string();
     fs::write(path("claims.json"), said(&mut job(&house, &["whoami", "--json"]))?.out)?;
     let operator = path("broker.yaml");
@@ -100,7 +91,7 @@ const COUNTED: &[(&str, &[(&str, u64)])] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn masked_values_are_counted_by_column() -> Result<()> {
-    let house = House::plan(plan()).await?;
+    let house = House::plan(masked("shared")).await?;
     let grant = house.grant("masked").await?;
     let mut peer = endpoint(&house, &grant, &[]).await?;
     for (sql, _) in COUNTED {

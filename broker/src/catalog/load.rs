@@ -88,7 +88,8 @@ struct Row {
     attached: Option<Attached>,
 }
 
-/// Of a column its number, its type, the labels of an enum, whether it is computed.
+/// Of a column its number, its type, the labels of an enum, whether it is computed, whether the catalog keeps its value for
+/// older rows.
 type Fact = (i16, String, Option<Vec<String>>, bool, bool);
 
 /// Reads the system part into a snapshot without user relations.

@@ -115,6 +115,8 @@ pub struct Seat {
     eyes: Eyes,
     number: u64,
     busy: bool,
+    /// Its transaction takes views along.
+    moving: bool,
     /// It has waited: whoever changes something now lets it send first.
     first: bool,
     /// The turn that this session has waited for in vain.
@@ -136,6 +138,7 @@ impl Catalogs {
             eyes: target.role().cloned(),
             number,
             busy: false,
+            moving: false,
             first: false,
             given_up: None,
         }
@@ -151,8 +154,7 @@ impl Seat {
         }
         let mut may = false;
         self.moves.state.send_if_modified(|state| {
-            let mine = state.moving.contains_key(&self.number);
-            may = mine || state.is_settled(&self.eyes, views, holds) || self.given_up == Some(state.turn);
+            may = self.moving || state.is_settled(&self.eyes, views, holds) || self.given_up == Some(state.turn);
             if may {
                 state.busy.insert(self.number);
             }
@@ -206,6 +208,7 @@ impl Seat {
         let waiting = seen.borrow().waiting.clone();
         let served = seen.wait_for(|state| !state.moving.is_empty() || state.waiting.is_disjoint(&waiting));
         drop(tokio::time::timeout(COURTESY, served).await);
+        self.moving = true;
         let mut before = BTreeSet::new();
         self.moves.state.send_if_modified(|state| {
             state.turn += 1;
@@ -225,15 +228,12 @@ impl Seat {
 
     /// The session's transaction is over, one way or the other.
     pub fn moved(&mut self) {
-        let was = self.moves.state.send_if_modified(|state| {
-            let views = state.moving.remove(&self.number);
-            let was = views.is_some();
-            if let Some(views) = views {
-                state.over(views);
-            }
-            was
-        });
-        if was {
+        if std::mem::take(&mut self.moving) {
+            self.moves.state.send_modify(|state| {
+                if let Some(views) = state.moving.remove(&self.number) {
+                    state.over(views);
+                }
+            });
             self.moves.call();
         }
     }
@@ -295,6 +295,7 @@ mod tests {
             eyes: None,
             number,
             busy: false,
+            moving: false,
             first: false,
             given_up: None,
         }

@@ -10,7 +10,7 @@ use super::reason::{self, relation, verb};
 use super::rewrite::family;
 use crate::policy::{MaskRule, Rule, Scope};
 use crate::sql::bound::{Moved, Sight};
-use crate::sql::{Class, Columns, Kind, Reached, Relation, Snapshot, Statement, Touch};
+use crate::sql::{Class, Columns, Kind, Relation, Snapshot, Statement, Touch};
 
 /// What `scopes` of the database speak of and what was not seen before.
 pub fn sights(scopes: &[Arc<Scope>], snapshot: &Snapshot) -> Vec<Sight> {
@@ -82,11 +82,7 @@ pub(super) fn by_other_names(statement: &Statement, scope: &Scope, snapshot: &Sn
     if snapshot.moved.is_empty() {
         return Ok(());
     }
-    let behind = statement.implied.iter().filter_map(|implied| match &implied.reached {
-        Reached::Touch(touch) => Some(touch),
-        Reached::Call(_) => None,
-    });
-    for touch in statement.touches.iter().chain(behind) {
+    for touch in statement.touched() {
         if touch.kind == Kind::Relation {
             touched(touch, scope, snapshot)?;
         }

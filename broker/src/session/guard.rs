@@ -14,10 +14,9 @@ use bytes::{Buf, BytesMut};
 use tokio::task::JoinHandle;
 
 use super::pending::{Expect, Run};
-use super::prepared::JudgedStatement;
 use super::{Copy, End, Session, refusal};
 use crate::decide::limit::{self, Watch};
-use crate::decide::{Decision, Denial, Permit};
+use crate::decide::{Denial, Permit};
 use crate::policy::{Limit, Limits};
 use crate::upstream::cut;
 use crate::wire::answer::Complaint;
@@ -231,13 +230,9 @@ impl<C> Session<C> {
         let Some(judged) = self.current(&prepared) else {
             return Ok(false);
         };
-        let watch = match judged.statements.first() {
-            Some(JudgedStatement {
-                decision: Decision::Allow(permit),
-                ..
-            }) => self.watch(permit),
-            _ => Watch::NOTHING,
-        };
+        let watch = judged
+            .first_permit()
+            .map_or(Watch::NOTHING, |permit| self.watch(permit));
         if !self.may_run_alone(watch) {
             return Ok(false);
         }

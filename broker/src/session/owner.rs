@@ -16,8 +16,8 @@ use bytes::BytesMut;
 use super::prepared::Prepared;
 use super::{End, Session};
 use crate::catalog;
+use crate::decide::Permit;
 use crate::decide::rights::{self, Object, Surroundings};
-use crate::decide::{Decision, Permit};
 use crate::sql::quote::{identifier, literal, qualified};
 use crate::sql::{Class, EVERYTHING, Relation, Snapshot, TEMPORARY};
 use crate::wire::answer::Complaint;
@@ -132,8 +132,7 @@ impl<C> Session<C> {
             // It is being read elsewhere, and comes here again.
             return false;
         };
-        let decision = judged.statements.first().map(|statement| &statement.decision);
-        let Some(Decision::Allow(permit)) = decision else {
+        let Some(permit) = judged.first_permit() else {
             return false;
         };
         // What was sent may have ended a failed transaction: only its answer tells how the owner is put on.
@@ -156,8 +155,7 @@ impl<C> Session<C> {
         let Some(judged) = self.judge_all(text) else {
             return false;
         };
-        let decision = judged.statements.first().map(|statement| &statement.decision);
-        let Some(Decision::Allow(permit)) = decision else {
+        let Some(permit) = judged.first_permit() else {
             return false;
         };
         let way = if alone { Way::Outside } else { Way::Inside };
@@ -172,12 +170,11 @@ impl<C> Session<C> {
         let Some(judged) = self.judge_all(text) else {
             return false;
         };
-        let decision = judged.statements.first().map(|statement| &statement.decision);
-        let outside = match decision {
+        let outside = match judged.first_permit() {
             // What a limit watches is sent step by step.
-            Some(Decision::Allow(permit)) if self.watch(permit).runs_alone() => return false,
-            Some(Decision::Allow(permit)) => Way::of(permit, text) == Way::Outside,
-            Some(Decision::Deny(_)) | None => false,
+            Some(permit) if self.watch(permit).runs_alone() => return false,
+            Some(permit) => Way::of(permit, text) == Way::Outside,
+            None => false,
         };
         !self.pipeline && (self.transaction != b'I' || outside)
     }

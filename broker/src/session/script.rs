@@ -109,13 +109,11 @@ impl<C> Session<C> {
             return Ok(true);
         };
         let statement = text.get(span).unwrap_or_default();
-        if self.judge_all(statement).is_none() || (self.is_single() && self.judge_all(&text).is_none()) {
+        let Some(judged) = self.judge_all(statement) else {
             // It is being read elsewhere.
             return Ok(false);
-        }
-        if let Some(judged) = self.judge(statement)
-            && self.waits_for_masks(&judged)
-        {
+        };
+        if (self.is_single() && self.judge_all(&text).is_none()) || self.waits_for_masks(&judged) {
             return Ok(false);
         }
         let alone = alone.unwrap_or_else(|| self.is_single() && self.goes_alone(&text));

@@ -170,6 +170,17 @@ pub struct Statement {
     pub hangs: Vec<Hang>,
 }
 
+impl Statement {
+    /// What it touches itself, and through views.
+    pub fn touched(&self) -> impl Iterator<Item = &Touch> {
+        let behind = self.implied.iter().filter_map(|implied| match &implied.reached {
+            Reached::Touch(touch) => Some(touch),
+            Reached::Call(_) => None,
+        });
+        self.touches.iter().chain(behind)
+    }
+}
+
 /// How COPY … TO writes rows: in the usual way of text, csv or binary format, nothing about delimiters, quotes and escapes
 /// asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -149,27 +149,8 @@ pub fn data_row(
     if usize::from(reader.int16()?.cast_unsigned()) != count {
         return Err(reader.malformed());
     }
-    let mut out: Option<Vec<u8>> = None;
-    for column in 0..count {
-        let before = body.len() - reader.rest().len();
-        let Ok(length) = usize::try_from(reader.int32()?) else {
-            if let Some(out) = &mut out {
-                out.extend_from_slice(&(-1_i32).to_be_bytes());
-            }
-            continue;
-        };
-        let value = reader.bytes(length)?;
-        let other = clean(column, value);
-        if other.is_some() && out.is_none() {
-            out = Some(body.get(..before).unwrap_or_default().to_vec());
-        }
-        if let Some(out) = &mut out {
-            let value = other.as_deref().unwrap_or(value);
-            let length = i32::try_from(value.len()).map_err(|_| WireFault::Malformed("DataRow"))?;
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(value);
-        }
-    }
+    let mut out = None;
+    values(&mut reader, body, count, &mut clean, &mut out)?;
     reader.end()?;
     Ok(out.map(|body| {
         let mut row = BytesMut::with_capacity(body.len() + 5);
@@ -189,31 +170,55 @@ pub fn copied(
     if body.starts_with(COPY_SIGNATURE) {
         copy_header(&mut reader)?;
     }
-    let (mut out, mut changed) = (Vec::with_capacity(body.len()), false);
-    let header = body.len() - reader.rest().len();
-    out.extend_from_slice(body.get(..header).unwrap_or_default());
+    let mut out: Option<Vec<u8>> = None;
     while !reader.rest().is_empty() {
         let columns = reader.int16()?;
-        out.extend_from_slice(&columns.to_be_bytes());
-        if columns >= 0 && usize::from(columns.cast_unsigned()) != count {
+        if let Some(out) = &mut out {
+            out.extend_from_slice(&columns.to_be_bytes());
+        }
+        // The trailer has none.
+        let Ok(columns) = usize::try_from(columns) else {
+            continue;
+        };
+        if columns != count {
             return Err(reader.malformed());
         }
-        for column in 0..usize::from(columns.max(0).cast_unsigned()) {
-            let length = reader.int32()?;
-            let Ok(size) = usize::try_from(length) else {
+        values(&mut reader, body, count, &mut clean, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// Reads the `count` values of a row of `body`, each behind its length. From the first other one on, `out` has everything
+/// that was read so far, with other values where `clean` has one.
+fn values(
+    reader: &mut Body<'_>,
+    body: &[u8],
+    count: usize,
+    clean: &mut impl FnMut(usize, &[u8]) -> Option<Vec<u8>>,
+    out: &mut Option<Vec<u8>>,
+) -> Result<(), WireFault> {
+    for column in 0..count {
+        let before = body.len() - reader.rest().len();
+        let length = reader.int32()?;
+        let Ok(size) = usize::try_from(length) else {
+            if let Some(out) = out {
                 out.extend_from_slice(&length.to_be_bytes());
-                continue;
-            };
-            let value = reader.bytes(size)?;
-            let other = clean(column, value);
-            changed |= other.is_some();
+            }
+            continue;
+        };
+        let value = reader.bytes(size)?;
+        let other = clean(column, value);
+        if other.is_some() && out.is_none() {
+            *out = Some(body.get(..before).unwrap_or_default().to_vec());
+        }
+        if let Some(out) = out {
             let value = other.as_deref().unwrap_or(value);
             let length = i32::try_from(value.len()).map_err(|_| reader.malformed())?;
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(value);
         }
     }
-    Ok(changed.then_some(out))
+    Ok(())
 }
 
 const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";

@@ -6,6 +6,7 @@ use crate::decide::Denial;
 use crate::decide::reason::{self, relation, verb};
 use crate::decide::sights;
 use crate::mask::Mask;
+use crate::policy::MaskRule;
 use crate::sql::{Class, Columns, FunctionName, Kind, Reached, Relation, Statement, Touch};
 
 /// What PostgreSQL keeps of values and of the texts of statements: the relation, and the column where only one shows some.
@@ -188,6 +189,10 @@ impl Masked<'_> {
 
     /// A date that the job puts down itself, or moves to another key, shows how far the dates of its row are moved.
     pub(super) fn moved_dates(&self, statement: &Statement) -> Result<(), Box<Denial>> {
+        let moves = |rule: &MaskRule| matches!(rule.mask, Mask::DateShift { .. });
+        if !self.scope.masks.iter().any(moves) {
+            return Ok(());
+        }
         let behind = statement.implied.iter().filter_map(|implied| match &implied.reached {
             Reached::Touch(touch) => Some(self.behind(implied, touch)),
             Reached::Call(_) => None,
@@ -207,7 +212,7 @@ impl Masked<'_> {
             };
             let key = matches!(touch.class, Class::Update | Class::Merge) && own.key.iter().any(named);
             let masks = self.columns.get(&place(own)).into_iter().flatten();
-            let mut dates = masks.filter(|(_, rule)| matches!(rule.mask, Mask::DateShift { .. }));
+            let mut dates = masks.filter(|(_, rule)| moves(rule));
             if let Some((column, rule)) = dates.find(|(column, _)| key || named(&(**column).to_owned())) {
                 let asked = format!("{} {} ({column})", verb(touch.class), relation(&touch));
                 let detail = format!(
@@ -224,11 +229,7 @@ impl Masked<'_> {
     /// Where a masked column chooses the partition of a row, the partition tells of the value: nobody learns which row is in
     /// which one.
     pub(super) fn by_partition(&self, statement: &Statement) -> Result<(), Box<Denial>> {
-        let behind = statement.implied.iter().filter_map(|implied| match &implied.reached {
-            Reached::Touch(touch) => Some(touch),
-            Reached::Call(_) => None,
-        });
-        for touch in statement.touches.iter().chain(behind) {
+        for touch in statement.touched() {
             let rows = matches!(
                 touch.class,
                 Class::Select | Class::CopyOut | Class::Update | Class::Delete | Class::Merge
