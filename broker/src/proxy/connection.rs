@@ -21,7 +21,7 @@ use crate::ledger::Record;
 use crate::role::Bearer;
 use crate::scram::Verifier;
 use crate::session::{Core, Opening, Session, View};
-use crate::upstream::{Transport, cut};
+use crate::upstream::{Transport, cut, linger, part};
 use crate::wire::answer::{self, Complaint};
 use crate::wire::startup::Startup;
 
@@ -327,9 +327,7 @@ async fn open(
 async fn tell(mut transport: Transport, complaint: &Complaint) {
     let mut out = BytesMut::new();
     complaint.put(&mut out);
-    let goodbye = async {
-        transport.write_all(&out).await?;
-        transport.shutdown().await
-    };
-    let _in_time = tokio::time::timeout(std::time::Duration::from_secs(2), goodbye).await;
+    if part(&mut transport, &out, std::time::Duration::from_secs(2)).await {
+        linger(transport).await;
+    }
 }

@@ -201,15 +201,15 @@ fn many_waiters_share_few_syncs() {
         .enable_all()
         .build()
         .unwrap();
+    // Nobody waits before everybody's record is written: how many syncs there are is then nobody's luck.
+    let written = tokio::sync::Barrier::new(64);
     runtime.block_on(futures_util::future::join_all((0..64).map(async |_| {
         let session = SessionId::fresh();
         for i in 1..=20 {
-            let synced = {
-                let mut journal = journal.borrow_mut();
-                journal.append(&intent(session, i));
-                let mark = journal.commit().unwrap();
-                journal.synced(mark)
-            };
+            journal.borrow_mut().append(&intent(session, i));
+            let mark = journal.borrow_mut().commit().unwrap();
+            written.wait().await;
+            let synced = journal.borrow().synced(mark);
             synced.await.unwrap();
             done.fetch_add(1, Ordering::Relaxed);
         }

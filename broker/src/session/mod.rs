@@ -38,7 +38,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,7 @@ use crate::base::id::SessionId;
 use crate::decide::Permit;
 use crate::grant::{Ending, EndingKind, Live, SessionSlot};
 use crate::record::RecordFault;
-use crate::upstream::Link;
+use crate::upstream::{Link, linger, part};
 use crate::wire::WireFault;
 use crate::wire::answer::Complaint;
 
@@ -268,7 +268,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             anew,
         };
         let end = session.serve(&mut slot, &stop).await;
-        session.finish(end).await
+        session.finish(end, slot).await
     }
 
     async fn serve(&mut self, slot: &mut SessionSlot, stop: &CancellationToken) -> End {
@@ -464,8 +464,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         }
     }
 
-    /// Ends the session: upstream first, then the client, then the record.
-    async fn finish(mut self, end: End) -> Option<Link> {
+    /// Ends the session: upstream first, then the client, then the record. Who was told why is heard out at last, when
+    /// the session counts no more.
+    async fn finish(mut self, end: End, slot: SessionSlot) -> Option<Link> {
         let clean = matches!(end, End::Terminated)
             && self.transaction == b'I'
             && self.pending.is_empty()
@@ -478,12 +479,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             // Closing the socket does not stop a running statement; this does.
             self.core.house.cutter.cut(self.link.cut());
         }
-        self.farewell(&end).await;
+        let told = self.farewell(&end).await;
         self.close_record(&end);
-        clean.then_some(self.link)
+        drop(slot);
+        if clean {
+            return Some(self.link);
+        }
+        drop(self.link);
+        if told {
+            linger(self.client).await;
+        }
+        None
     }
 
-    async fn farewell(&mut self, end: &End) {
+    /// True when the client was told why its session ends.
+    async fn farewell(&mut self, end: &End) -> bool {
         let complaint = match end {
             End::Grant(ending) => Some(Complaint::fatal("57P01", ending.reason.clone())),
             End::Protocol(fault) => Some(Complaint::fatal(fault.sqlstate(), fault.to_string())),
@@ -496,14 +506,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             End::Terminated | End::ClientGone => None,
         };
         // In the middle of a streamed row nothing can be said that would be understood.
-        if let Some(complaint) = complaint.filter(|_| self.server_stream == 0) {
+        let complaint = complaint.filter(|_| self.server_stream == 0);
+        if let Some(complaint) = &complaint {
             complaint.put(&mut self.outbound);
         }
-        let goodbye = async {
-            let _unsent = self.client.write_all(&self.outbound).await;
-            let _unclosed = self.client.shutdown().await;
-        };
-        let _in_time = tokio::time::timeout(FAREWELL, goodbye).await;
+        part(&mut self.client, &self.outbound, FAREWELL).await && complaint.is_some()
     }
 
     /// Every statement without an outcome gets one, then the session's own closing record.

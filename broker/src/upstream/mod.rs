@@ -16,7 +16,7 @@ use crate::base::secret::Secret;
 
 pub use cut::{Cut, Cutter};
 pub use link::Link;
-pub use transport::Transport;
+pub use transport::{Transport, linger, part};
 
 /// A database the operator defined.
 #[derive(Clone)]
