@@ -4,6 +4,7 @@
 //! nothing can be replaced, a masked column may not be read at all.
 
 mod around;
+mod given;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{Class, Columns, Implied, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
 
+pub(super) use given::given;
 pub use views::{View, views};
 
 /// The name that a relation goes by inside of what stands for it.
@@ -478,8 +480,16 @@ impl<'a> Masked<'a> {
     }
 }
 
-/// The refusal of a statement in which nothing could be put in place of a relation.
-pub(super) fn not_spliced(statement: &Statement, fault: &SpliceFault, scope: &Scope) -> Box<Denial> {
+/// The refusal of a statement that could not be edited.
+pub(super) fn not_spliced(
+    statement: &Statement,
+    fault: &SpliceFault,
+    (scope, snapshot): (&Scope, &Snapshot),
+    masked: Option<&Masked<'_>>,
+) -> Box<Denial> {
+    if let SpliceFault::Value(why) = fault {
+        return given::refused(statement, why, (scope, snapshot), masked);
+    }
     let origin = scope.masks.first().map_or(&scope.origin, |rule| &rule.origin);
     let asked = format!("{} of a masked table", verb(statement.class));
     let hint = "write the table's name plainly, and columns without its schema";

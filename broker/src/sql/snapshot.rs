@@ -84,6 +84,8 @@ pub struct Attached {
     pub leaks: bool,
     /// What CREATE RULE turns into something else: `insert`, `update`, `delete`.
     pub rules: Vec<String>,
+    /// A trigger may change a row before it is inserted.
+    pub prepares: bool,
     /// Triggers whose functions are SECURITY DEFINER.
     pub triggers: Vec<Trigger>,
     /// SECURITY DEFINER functions in the query of a view, in defaults, generated columns, checks and indexes.
