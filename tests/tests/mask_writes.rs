@@ -232,6 +232,48 @@ const FORMS: &[(&str, Want)] = &[
     ),
     (
         "INSERT INTO crm.accounts (id, email) SELECT id, email FROM crm.stage ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Runs("(1,Ann,anne@s"),
+    ),
+    (
+        "INSERT INTO crm.split SELECT s.id, s.name, s.email FROM crm.stage AS s WHERE s.email IS NOT NULL AND id < 9 ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email, name = EXCLUDED.name",
+        Runs("(1,Anne,anne@s) (7,Gus,gus-canary@x)"),
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email, amount, born) SELECT * FROM UNNEST(('{1,8}')::integer[], ('{a@j,b@j}')::text[], ARRAY['1.239', '2'], '{2001-02-03,NULL}'::date[]) \
+         ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email, amount = EXCLUDED.amount, born = EXCLUDED.born RETURNING id",
+        Says("ERROR"),
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email, amount, born) SELECT * FROM UNNEST(('{1,8}')::integer[], ('{a@j,b@j}')::text[], ARRAY[1.239, 2], '{2001-02-03,NULL}'::date[]) \
+         ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email, amount = EXCLUDED.amount, born = EXCLUDED.born RETURNING id",
+        Runs("(1,Ann,a@j,1.24,,2001-02-03,2.48,1,10,a)"),
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) SELECT DISTINCT ON (id) id, email FROM crm.stage ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Refused,
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) SELECT id, random()::text FROM crm.stage ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Refused,
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) SELECT 1, 'a' UNION ALL SELECT 2, 'b' ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Refused,
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) SELECT 1, (SELECT 'a@j') ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Refused,
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) (SELECT 1, 'a@j') ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Refused,
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) SELECT 1, 'a@j' ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
+        Runs("(1,Ann,a@j"),
+    ),
+    (
+        "INSERT INTO crm.accounts (id, email) TABLE crm.stage ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email",
         Refused,
     ),
     (

@@ -78,6 +78,9 @@ impl<'a> Walk<'a> {
             if let Some((relation, item)) = target {
                 walk.add_item(item);
                 if let Some(clause) = on_conflict_clause {
+                    // A query without a list of columns may give all of them.
+                    let all = || relation.columns.iter().map(String::as_str).collect();
+                    let given = if given.is_empty() { all() } else { given };
                     walk.on_conflict(clause, relation, &given);
                 }
             }

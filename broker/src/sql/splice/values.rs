@@ -10,6 +10,38 @@ use super::{Edit, SpliceFault, Tokens, name_end, query_tree, range, token_at};
 use crate::sql::grammar::nodes::Token;
 use crate::sql::quote::identifier;
 
+/// Why there are no values to be had.
+const NO_ROWS: &str = "the rows come neither from VALUES nor from a query that only picks columns and rows";
+
+/// What constants are made of, and the arrays of them.
+const CONSTANT: &[&str] = &[
+    "AArrayExpr",
+    "AConst",
+    "Boolval",
+    "Fval",
+    "Ival",
+    "ParamRef",
+    "String",
+    "Sval",
+    "TypeCast",
+    "Bsval",
+    "Integer",
+];
+/// What a query that only picks columns and rows is made of besides.
+const ROWS: &[&str] = &[
+    "AExpr",
+    "AStar",
+    "BoolExpr",
+    "ColumnRef",
+    "FuncCall",
+    "JoinExpr",
+    "List",
+    "NullTest",
+    "RangeFunction",
+    "RangeVar",
+    "ResTarget",
+];
+
 /// One `excluded.column` that the statement's own value shall stand for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
@@ -35,11 +67,25 @@ pub struct GivenColumn {
 /// The edit of the text.
 pub(super) fn edit(text: &str, tokens: &Tokens, given: &Given) -> Result<Edit, SpliceFault> {
     let at = token_at(tokens, given.at)?;
-    let rows = rows_before(tokens, at)?;
-    let new = written(given, rows.len(), |row, place| {
-        let range = rows.get(row)?.get(place)?.clone();
-        text.get(range).map(str::to_owned)
-    })?;
+    let conflict = back(tokens, at, Token::Conflict)?;
+    let new = match (
+        back(tokens, conflict, Token::Values),
+        back(tokens, conflict, Token::Select),
+    ) {
+        (Ok(first), _) => {
+            let rows = rows_of(tokens, first, conflict);
+            of_rows(given, rows.len(), |row, place| {
+                let range = rows.get(row)?.get(place)?.clone();
+                text.get(range).map(str::to_owned)
+            })?
+        }
+        (Err(_), Ok(first)) => {
+            // Before CONFLICT stands ON.
+            let query = range(tokens, first, conflict.saturating_sub(2))?;
+            of_query(given, text.get(query).ok_or(SpliceFault::Mismatch)?)?
+        }
+        (Err(fault), Err(_)) => return Err(fault),
+    };
     Ok((range(tokens, at, name_end(tokens, at)?)?, new))
 }
 
@@ -85,32 +131,43 @@ fn inserts(tree: &mut Value, work: &mut impl FnMut(&mut Value) -> Result<(), Spl
 /// What stands for the column in the tree: what is read from a text with numbers where the values of the rows go, with
 /// the statement's own nodes in their place.
 fn value_of(insert: &Value, given: &Given) -> Result<Value, SpliceFault> {
-    let Some(Value::Array(rows)) = insert
-        .pointer("/select_stmt/node/SelectStmt/values_lists")
-        .filter(|rows| rows.as_array().is_some_and(|rows| !rows.is_empty()))
-    else {
-        return Err(SpliceFault::Value("the rows are not written in VALUES".into()));
+    let select = insert
+        .pointer("/select_stmt/node/SelectStmt")
+        .ok_or(SpliceFault::Mismatch)?;
+    let read = |text: String| {
+        let tree = query_tree(&format!("SELECT {text}"))?;
+        let value = tree.pointer("/node/SelectStmt/target_list/0/node/ResTarget/val/node");
+        value.cloned().ok_or(SpliceFault::Mismatch)
+    };
+    let rows = select.get("values_lists").and_then(Value::as_array);
+    let Some(rows) = rows.filter(|rows| !rows.is_empty()) else {
+        if !is_simple(select) {
+            return Err(SpliceFault::Value(NO_ROWS.into()));
+        }
+        let mut value = read(of_query(given, "SELECT")?)?;
+        let place = "/SubLink/subselect/node/SelectStmt/from_clause/0/node/RangeSubselect/subquery";
+        let query = insert.get("select_stmt").cloned();
+        *value.pointer_mut(place).ok_or(SpliceFault::Mismatch)? = query.ok_or(SpliceFault::Mismatch)?;
+        return Ok(value);
     };
     let mut taken = Vec::new();
-    let numbered = written(given, rows.len(), |row, place| {
+    let numbered = of_rows(given, rows.len(), |row, place| {
         let item = rows.get(row)?.pointer(&format!("/node/List/items/{place}/node"))?;
         taken.push(item.clone());
         Some(format!("${}", taken.len()))
     })?;
-    if !taken.iter().all(is_constant) {
+    if !taken.iter().all(|value| is_made_of(value, CONSTANT)) {
         return Err(SpliceFault::Value(
             "a value is neither a constant nor a parameter".into(),
         ));
     }
-    let tree = query_tree(&format!("SELECT {numbered}"))?;
-    let value = tree.pointer("/node/SelectStmt/target_list/0/node/ResTarget/val/node");
-    let mut value = value.cloned().ok_or(SpliceFault::Mismatch)?;
+    let mut value = read(numbered)?;
     fill(&mut value, &taken);
     Ok(value)
 }
 
 /// The text that stands for the column: a value, or the one of the row with the same key.
-fn written(
+fn of_rows(
     given: &Given,
     rows: usize,
     mut item: impl FnMut(usize, usize) -> Option<String>,
@@ -122,12 +179,7 @@ fn written(
     if rows == 1 {
         return cast(0, &given.column);
     }
-    let keys = given.arbiters.as_ref().filter(|keys| !keys.is_empty());
-    let keys = keys.ok_or_else(|| {
-        SpliceFault::Value(
-            "of several rows, not all give the columns that make the conflict, or those are not named plainly".into(),
-        )
-    })?;
+    let keys = keys(given)?;
     let mut lists = Vec::with_capacity(rows);
     for row in 0..rows {
         let columns = std::iter::once(&given.column).chain(keys);
@@ -145,6 +197,39 @@ fn written(
         names.join(", "),
         same.join(" AND ")
     ))
+}
+
+/// The same for the rows of a query, which is read once more.
+fn of_query(given: &Given, query: &str) -> Result<String, SpliceFault> {
+    let keys = keys(given)?;
+    let last = keys.iter().map(|key| key.place).chain([given.column.place]).max();
+    let names: Vec<String> = (0..=last.unwrap_or(0)).map(|at| format!("c{at}")).collect();
+    let cast = |column: &GivenColumn| format!("CAST(hoop.c{} AS {})", column.place, column.of);
+    let same: Vec<String> = keys
+        .iter()
+        .map(|key| {
+            format!(
+                "{} OPERATOR(pg_catalog.=) excluded.{}",
+                cast(key),
+                identifier(&key.name)
+            )
+        })
+        .collect();
+    Ok(format!(
+        "(SELECT {} FROM ({query}) AS hoop ({}) WHERE {})",
+        cast(&given.column),
+        names.join(", "),
+        same.join(" AND ")
+    ))
+}
+
+/// The columns that tell the rows of the statement apart.
+fn keys(given: &Given) -> Result<&[GivenColumn], SpliceFault> {
+    let keys = given.arbiters.as_deref().filter(|keys| !keys.is_empty());
+    keys.ok_or_else(|| {
+        let why = "of several rows, not all give the columns that make the conflict, or those are not named plainly";
+        SpliceFault::Value(why.into())
+    })
 }
 
 /// Puts the nodes where their numbers stand.
@@ -167,32 +252,58 @@ fn fill(tree: &mut Value, taken: &[Value]) {
     }
 }
 
-/// Computed twice it is the same.
-fn is_constant(node: &Value) -> bool {
-    let Some((kind, of)) = node.as_object().and_then(|node| node.iter().next()) else {
-        return false;
-    };
-    let within = |path: &str| of.pointer(path).is_some_and(is_constant);
-    match kind.as_str() {
-        "AConst" | "ParamRef" => true,
-        "TypeCast" => within("/arg/node"),
-        "AArrayExpr" => of.get("elements").and_then(Value::as_array).is_some_and(|elements| {
-            elements
-                .iter()
-                .all(|element| element.get("node").is_some_and(is_constant))
+/// Whether every node below is of one of these kinds: computed twice it is the same. A function is `unnest`.
+fn is_made_of(node: &Value, kinds: &[&str]) -> bool {
+    match node {
+        Value::Array(items) => items.iter().all(|item| is_made_of(item, kinds)),
+        Value::Object(object) => object.iter().all(|(key, value)| {
+            // Kinds are the names that begin with a capital.
+            let known = !key.starts_with(|first: char| first.is_ascii_uppercase()) || kinds.contains(&key.as_str());
+            known && (key != "FuncCall" || is_unnest(value)) && is_made_of(value, kinds)
         }),
-        _ => false,
+        _ => true,
     }
 }
 
-/// The values of every row of VALUES before the ON CONFLICT that `at` stands in.
-fn rows_before(tokens: &Tokens, at: usize) -> Result<Vec<Vec<Range<usize>>>, SpliceFault> {
-    let conflict = back(tokens, at, Token::Conflict)?;
-    let first = back(tokens, conflict, Token::Values)?;
+fn is_unnest(call: &Value) -> bool {
+    let names = call.get("funcname").and_then(Value::as_array).into_iter().flatten();
+    let names: Vec<&str> = names
+        .filter_map(|name| name.pointer("/node/String/sval")?.as_str())
+        .collect();
+    matches!(names.as_slice(), ["unnest"] | ["pg_catalog", "unnest"])
+}
+
+/// A query that gives the same rows whenever it is run: it picks columns and rows, and no more.
+fn is_simple(select: &Value) -> bool {
+    let nothing = |key: &str| match select.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    };
+    [
+        "distinct_clause",
+        "into_clause",
+        "group_clause",
+        "having_clause",
+        "window_clause",
+        "limit_offset",
+        "limit_count",
+        "locking_clause",
+        "with_clause",
+        "larg",
+        "rarg",
+    ]
+    .into_iter()
+    .all(nothing)
+        && is_made_of(select, &[CONSTANT, ROWS].concat())
+}
+
+/// The values of every row of VALUES, which stands at `first`, up to `end`.
+fn rows_of(tokens: &Tokens, first: usize, end: usize) -> Vec<Vec<Range<usize>>> {
     let mut rows = Vec::new();
     let mut row = Vec::new();
     let (mut depth, mut begun) = (0_usize, None);
-    for (token, place) in tokens.iter().take(conflict).skip(first + 1) {
+    for (token, place) in tokens.iter().take(end).skip(first + 1) {
         let ends = matches!((token, depth), (Token::Ascii44 | Token::Ascii41, 1));
         if ends && let Some(range) = begun.take() {
             row.push(range);
@@ -209,7 +320,7 @@ fn rows_before(tokens: &Tokens, at: usize) -> Result<Vec<Vec<Range<usize>>>, Spl
             begun = Some(begun.map_or(place.clone(), |begun: Range<usize>| begun.start..place.end));
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// The last `wanted` before `at` that is in no parentheses between.
@@ -227,5 +338,5 @@ fn back(tokens: &Tokens, at: usize, wanted: Token) -> Result<usize, SpliceFault>
             _ => {}
         }
     }
-    Err(SpliceFault::Value("the rows are not written in VALUES".into()))
+    Err(SpliceFault::Value(NO_ROWS.into()))
 }
