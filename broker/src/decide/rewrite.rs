@@ -26,6 +26,9 @@ pub use views::{View, views};
 /// The name that a relation goes by inside of what stands for it.
 const INNER: &str = "hoop";
 
+/// What is advised where a masked column is read of what a statement changes.
+const IN_FROM: &str = "read the table in FROM (a join, a sub-query), and name columns that are not masked in WHERE, SET, RETURNING and ON CONFLICT of what is changed";
+
 /// The masks of a scope on the relations of a schema.
 #[derive(Debug)]
 pub(super) struct Masked<'a> {
@@ -191,12 +194,19 @@ impl<'a> Masked<'a> {
         for read in &statement.direct {
             if let Some(rule) = self.read(&read.schema, &read.name, &read.columns) {
                 let asked = format!("{} {} ({})", verb(statement.class), relation(read), rule.column);
-                let detail = format!(
-                    "{}.{} is masked, and here its raw value would be read: masked values exist only in FROM",
-                    relation(read),
-                    rule.column
-                );
-                let hint = "read the table in FROM (a join, a sub-query), and name columns that are not masked in WHERE, SET, RETURNING and ON CONFLICT of what is changed";
+                let column = format!("{}.{}", relation(read), rule.column);
+                let (detail, hint) = match statement.class {
+                    Class::Create | Class::Alter => (
+                        format!("{column} is masked, and this has its raw values tried or read: it tells of them"),
+                        "run it under a scope that does not mask the column, such as one for migrations",
+                    ),
+                    _ => (
+                        format!(
+                            "{column} is masked, and here its raw value would be read: masked values exist only in FROM"
+                        ),
+                        IN_FROM,
+                    ),
+                };
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }

@@ -96,6 +96,8 @@ pub struct Attached {
     pub references: Vec<Reference>,
     /// SECURITY DEFINER functions that come with the types of its columns, of its row or of its indexes.
     pub values: Vec<Call>,
+    /// Constraints that are not tried on older rows yet (NOT VALID), by name, with their columns.
+    pub unproven: Vec<(String, Vec<String>)>,
     /// Columns that are not of one of [`Overloads::types`]; known only where some overload is shy.
     pub odd: Vec<String>,
     /// Generated columns, each with every column that it is computed from.
