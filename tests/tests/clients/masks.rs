@@ -58,7 +58,7 @@ async fn clients_and_mappers(house: House, arguments: &[&str]) -> Result<()> {
         "asyncpg twice",
     ];
     let mapped = if arguments.is_empty() {
-        ["sqlalchemy own row", "django gone"]
+        ["sqlalchemy upserts", "django upserts"]
     } else {
         ["sqlalchemy token joins", "django token joins"]
     };
