@@ -88,6 +88,11 @@ impl View {
         self.behind |= self.private;
     }
 
+    /// DISCARD ALL was sent: what is temporary goes, and so does a search path of the session's own.
+    pub fn discarded(&mut self) {
+        self.behind |= self.private || self.snapshot.has_temporary();
+    }
+
     /// Code of users is about to run.
     pub fn doubt(&mut self) {
         self.doubted = true;
