@@ -216,7 +216,7 @@ impl<C> Session<C> {
         let worn = self.wardrobe.hat.as_ref().filter(|hat| hat.used);
         let worn = worn.map(|hat| (hat.owner.clone(), hat.defines.clone()));
         // In a failed block DISCARD ALL itself has failed, and nothing can run.
-        let bare = std::mem::take(&mut self.wardrobe.bare) && (self.transaction != b'E' || self.pipeline);
+        let bare = std::mem::take(&mut self.wardrobe.bare) && !self.is_in_failed_block();
         if worn.is_some() || bare {
             if self.own_run(&[self.own_role()]).await?.is_none() {
                 return Ok(());
