@@ -8,7 +8,7 @@ use tests::House;
 use tests::roles::{Second, admin, as_login, keyed, masked, value};
 use tokio_postgres::Client;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 
 const VIEWS: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'hoop_masks'::regnamespace AND relkind = 'v'";
 

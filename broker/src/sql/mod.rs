@@ -345,6 +345,9 @@ pub enum Barrier {
     /// The end of a transaction, ROLLBACK TO: a schema change made in the transaction may be gone. COMMIT is one of them:
     /// in a failed transaction it rolls back, and a deferred constraint can make it fail.
     Rollback,
+    /// DISCARD ALL: what is temporary is gone, the search path is the one that the session began with, and so would be
+    /// its role, had it not entered one.
+    Discard,
 }
 
 /// What a statement does to the transaction block.

@@ -11,7 +11,7 @@ use tests::{House, Plan};
 use crate::{client, nothing_refused, python, report, script};
 
 /// Within this time a broker has read what was changed in its policies.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The masks' own tables, under a scope that may ask the catalogs what a client asks.
 pub async fn house(mut plan: Plan) -> Result<House> {
