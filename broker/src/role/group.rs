@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio_postgres::Transaction;
 
 use super::fault::RoleFault;
-use super::names;
+use super::names::{self, Names};
 use super::views;
 use crate::catalog::{Part, query, read_user};
 use crate::decide::rewrite;
@@ -93,13 +93,34 @@ fn foreign_owner<'d>(right: &Right, document: &'d Document) -> Option<&'d str> {
         .map(|(.., owner)| owner.as_str())
 }
 
-/// Takes the lock under which scope roles of this database change, until the transaction is over.
-pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tokio_postgres::Error> {
-    transaction
-        .execute(
-            "SELECT pg_catalog.pg_advisory_xact_lock($1)",
-            &[&names::lock_key(groups)],
+/// Takes the lock under which scope roles of this database change, until the transaction is over. A job that may take
+/// advisory locks could hold this one and keep everybody from grants; no honest one does: its session is ended.
+pub async fn lock(transaction: &Transaction<'_>, names: &Names) -> Result<(), tokio_postgres::Error> {
+    let key = names::lock_key(&names.groups);
+    let row = transaction
+        .query_one("SELECT pg_catalog.pg_try_advisory_xact_lock($1)", &[&key])
+        .await?;
+    if row.get(0) {
+        return Ok(());
+    }
+    transaction.batch_execute("SET LOCAL lock_timeout = '10s'").await?;
+    let ended = transaction
+        .query(
+            "SELECT a.usename::pg_catalog.text, pg_catalog.pg_terminate_backend(a.pid) \
+             FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid \
+             WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+             AND l.objsubid OPERATOR(pg_catalog.=) 1 AND ((l.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32) \
+               OPERATOR(pg_catalog.|) l.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) $1 \
+             AND pg_catalog.starts_with(a.usename::pg_catalog.text, $2)",
+            &[&key, &names.logins],
         )
+        .await?;
+    for row in ended {
+        let login: &str = row.get(0);
+        tracing::warn!(%login, "a job held the lock of the broker's own: its session was ended");
+    }
+    transaction
+        .execute("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[&key])
         .await
         .map(|_| ())
 }
