@@ -260,7 +260,7 @@ kinds! {
     ReturnStmt: Lowered,
     ReturningClause: Part,
     ReturningExpr: Inner,
-    ReturningOption: Opaque = "RETURNING WITH is not enforced yet",
+    ReturningOption: Lowered,
     RoleSpec: Lowered,
     RowCompareExpr: Inner,
     RowExpr: Lowered,

@@ -7,7 +7,7 @@ use super::names::{Range, alias, option, string, strings};
 use super::scope::{Column, Item, Output};
 use crate::mask::Category;
 use crate::sql::grammar::NodeEnum;
-use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
+use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction, ReturningOptionKind};
 use crate::sql::{Class, Columns, Copied, Holds, Kind, Relation, RelationKind, TEMPORARY};
 
 impl<'a> Walk<'a> {
@@ -74,11 +74,12 @@ impl<'a> Walk<'a> {
             self.query(query);
         }
         let output = self.in_level(|walk| {
-            if let Some((relation, item)) = target {
-                walk.add_item(item);
-                if let Some(clause) = on_conflict_clause {
-                    walk.on_conflict(clause, relation);
-                }
+            let Some((relation, item)) = target else {
+                return Output::default();
+            };
+            walk.add_item(item);
+            if let Some(clause) = on_conflict_clause {
+                walk.on_conflict(clause, relation);
             }
             walk.returning(returning_clause.as_ref())
         });
@@ -180,10 +181,52 @@ impl<'a> Walk<'a> {
         let Some(nodes::ReturningClause { options, exprs }) = clause else {
             return Output::default();
         };
-        if !options.is_empty() {
-            self.opaque("RETURNING WITH");
+        let mut names = [None, None];
+        for node in options {
+            let Some(NodeEnum::ReturningOption(nodes::ReturningOption {
+                option,
+                value,
+                location: _,
+            })) = &node.node
+            else {
+                self.opaque("an option of RETURNING of an unknown kind");
+                continue;
+            };
+            match (ReturningOptionKind::try_from(*option), &mut names) {
+                (Ok(ReturningOptionKind::ReturningOptionOld), [name, _])
+                | (Ok(ReturningOptionKind::ReturningOptionNew), [_, name]) => *name = Some(value.as_str()),
+                _ => self.opaque("an option of RETURNING of an unknown kind"),
+            }
         }
+        let [old, new] = names;
+        self.row_before_or_after(old, "old");
+        self.row_before_or_after(new, "new");
         self.targets(exprs)
+    }
+
+    /// The target's row as it was or will be, under a name that RETURNING gives it or, where nothing else is called so,
+    /// its `usual` one. An older server knows neither, and fails.
+    fn row_before_or_after(&mut self, given: Option<&str>, usual: &str) {
+        let taken = |name: &str| self.items().iter().any(|item| item.name == name);
+        let name = match given {
+            // The server does not run it either.
+            Some(name) if taken(name) => return self.opaque(format!("{name:?} stands twice in FROM and RETURNING")),
+            Some(name) => name,
+            None if taken(usual) => return,
+            None => usual,
+        };
+        let Some(mut row) = self
+            .items()
+            .iter()
+            .find(|item| item.target)
+            .map(|item| (**item).clone())
+        else {
+            return;
+        };
+        row.name = name.to_owned().into();
+        row.schema = None;
+        row.apart = true;
+        self.add_item(row);
     }
 
     pub(super) fn update(&mut self, update: &nodes::UpdateStmt) -> Output {

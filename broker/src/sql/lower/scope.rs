@@ -28,6 +28,8 @@ pub(super) struct Item<'a> {
     pub(super) locks: Vec<&'a Relation>,
     /// It is what the statement updates or deletes from.
     pub(super) target: bool,
+    /// Its columns are seen behind its name only, and `*` leaves them out: OLD and NEW.
+    pub(super) apart: bool,
 }
 
 /// One visible column.
@@ -141,6 +143,7 @@ impl<'a> Item<'a> {
             open: false,
             locks: vec![relation],
             target: false,
+            apart: false,
         }
     }
 
@@ -154,6 +157,7 @@ impl<'a> Item<'a> {
             open: output.open,
             locks: Vec::new(),
             target: false,
+            apart: false,
         }
     }
 
@@ -168,6 +172,11 @@ impl<'a> Item<'a> {
                 }),
             }
         }
+    }
+
+    /// The columns that `name` without an alias can mean here.
+    fn find_plain(&self, name: &str) -> Vec<Column<'a>> {
+        if self.apart { Vec::new() } else { self.find(name) }
     }
 
     /// The columns that `name` can mean here: several under a join's alias.
@@ -256,7 +265,7 @@ impl<'a> Walk<'a> {
         for level in self.levels.iter().rev() {
             let mut certain = false;
             for item in level.visible() {
-                let here = item.find(name);
+                let here = item.find_plain(name);
                 certain |= !here.is_empty() && !item.open;
                 maybe |= item.open;
                 target |= item.target && !here.is_empty();
@@ -291,7 +300,7 @@ impl<'a> Walk<'a> {
             && self
                 .levels
                 .last()
-                .is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+                .is_some_and(|level| level.visible().iter().any(|item| !item.find_plain(name).is_empty()))
     }
 
     /// True when `name` is a column of any scope.
@@ -300,7 +309,7 @@ impl<'a> Walk<'a> {
             && self
                 .levels
                 .iter()
-                .any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
+                .any(|level| level.visible().iter().any(|item| !item.find_plain(name).is_empty()))
     }
 
     /// The nearest item that `[schema.]name` means.
@@ -363,7 +372,7 @@ impl<'a> Walk<'a> {
         let items: Vec<Rc<Item<'a>>> = self
             .levels
             .last()
-            .map(|level| level.visible().to_vec())
+            .map(|level| level.visible().iter().filter(|item| !item.apart).cloned().collect())
             .unwrap_or_default();
         if items.is_empty() {
             self.opaque("\"*\" without FROM");
