@@ -48,6 +48,7 @@ SELECT current_setting('server_version_num')::int >= 180000 AS newer \gset
   CREATE TABLE app.made_virt (id int PRIMARY KEY, ssn text, n text);
   CREATE TABLE app.stays (room int, span daterange, ssn text);
   CREATE TABLE app.spans (room int, span daterange);
+  INSERT INTO app.virt VALUES (1, '123-45-6789', 'x');
   RESET ROLE;
 \endif
 ANALYZE;
