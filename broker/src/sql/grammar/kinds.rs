@@ -260,7 +260,7 @@ kinds! {
     ReturnStmt: Lowered,
     ReturningClause: Part,
     ReturningExpr: Inner,
-    ReturningOption: Lowered,
+    ReturningOption: Opaque = "RETURNING WITH is not enforced yet",
     RoleSpec: Lowered,
     RowCompareExpr: Inner,
     RowExpr: Lowered,

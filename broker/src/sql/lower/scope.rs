@@ -28,8 +28,8 @@ pub(super) struct Item<'a> {
     pub(super) locks: Vec<&'a Relation>,
     /// It is what the statement updates or deletes from.
     pub(super) target: bool,
-    /// Its columns are seen behind its name only, and `*` leaves them out: OLD and NEW.
-    pub(super) apart: bool,
+    /// It is the row that was to be inserted.
+    pub(super) proposed: bool,
 }
 
 /// One visible column.
@@ -143,7 +143,7 @@ impl<'a> Item<'a> {
             open: false,
             locks: vec![relation],
             target: false,
-            apart: false,
+            proposed: false,
         }
     }
 
@@ -157,7 +157,7 @@ impl<'a> Item<'a> {
             open: output.open,
             locks: Vec::new(),
             target: false,
-            apart: false,
+            proposed: false,
         }
     }
 
@@ -172,11 +172,6 @@ impl<'a> Item<'a> {
                 }),
             }
         }
-    }
-
-    /// The columns that `name` without an alias can mean here.
-    fn find_plain(&self, name: &str) -> Vec<Column<'a>> {
-        if self.apart { Vec::new() } else { self.find(name) }
     }
 
     /// The columns that `name` can mean here: several under a join's alias.
@@ -250,6 +245,7 @@ impl<'a> Walk<'a> {
     /// Reads an item's row as one value.
     fn read_whole(&mut self, item: &Item<'a>) {
         self.target_reads += usize::from(item.target);
+        self.takes(item, None);
         for (relation, source) in &item.relations {
             self.read_row(relation, *source);
         }
@@ -265,7 +261,7 @@ impl<'a> Walk<'a> {
         for level in self.levels.iter().rev() {
             let mut certain = false;
             for item in level.visible() {
-                let here = item.find_plain(name);
+                let here = item.find(name);
                 certain |= !here.is_empty() && !item.open;
                 maybe |= item.open;
                 target |= item.target && !here.is_empty();
@@ -300,7 +296,7 @@ impl<'a> Walk<'a> {
             && self
                 .levels
                 .last()
-                .is_some_and(|level| level.visible().iter().any(|item| !item.find_plain(name).is_empty()))
+                .is_some_and(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// True when `name` is a column of any scope.
@@ -309,7 +305,7 @@ impl<'a> Walk<'a> {
             && self
                 .levels
                 .iter()
-                .any(|level| level.visible().iter().any(|item| !item.find_plain(name).is_empty()))
+                .any(|level| level.visible().iter().any(|item| !item.find(name).is_empty()))
     }
 
     /// The nearest item that `[schema.]name` means.
@@ -335,6 +331,7 @@ impl<'a> Walk<'a> {
         let found = item.find(name);
         if !found.is_empty() {
             self.target_reads += usize::from(item.target);
+            self.takes(&item, Some(name));
             self.read_columns(&found);
         } else if item.open {
             // Either a column that is not known here, or attribute notation, which calls a function.
@@ -372,7 +369,7 @@ impl<'a> Walk<'a> {
         let items: Vec<Rc<Item<'a>>> = self
             .levels
             .last()
-            .map(|level| level.visible().iter().filter(|item| !item.apart).cloned().collect())
+            .map(|level| level.visible().to_vec())
             .unwrap_or_default();
         if items.is_empty() {
             self.opaque("\"*\" without FROM");
@@ -386,6 +383,7 @@ impl<'a> Walk<'a> {
         let mut output = Output::default();
         for item in items {
             output.open |= item.open;
+            self.takes(item, None);
             if !self.pays(item.columns.len() * KEPT) || output.names.len() + item.columns.len() > MAX_COLUMNS {
                 self.opaque("more columns than a result can have");
                 break;

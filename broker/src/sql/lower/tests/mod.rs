@@ -293,27 +293,7 @@ fn writes_name_what_they_write_and_what_they_read() {
     );
     sees("TRUNCATE scratch CASCADE", "truncate public.scratch(*)");
     is_opaque("UPDATE orders SET nothing = 1", "is not a column");
-}
-
-#[test]
-fn rows_before_and_after_are_read_behind_their_names() {
-    sees(
-        "UPDATE orders SET note = 'x' RETURNING old.note, new.id",
-        "select public.orders(id note), update public.orders(note)",
-    );
-    sees(
-        "UPDATE orders SET note = 'x' RETURNING WITH (OLD AS o, NEW AS n) o.id, n",
-        "select public.orders(*), update public.orders(note)",
-    );
-    is_opaque(
-        "UPDATE orders SET note = 'x' RETURNING WITH (OLD AS o) old.nothing, o.nothing",
-        "is not a column",
-    );
-    is_opaque(
-        "UPDATE orders AS o SET note = 'x' RETURNING WITH (OLD AS o) o.id",
-        "stands twice",
-    );
-    is_opaque("UPDATE orders SET note = 'x' WHERE old.id = 1", "nothing in FROM");
+    is_opaque("UPDATE orders SET note = 'x' RETURNING old.note", "nothing in FROM");
 }
 
 #[test]
