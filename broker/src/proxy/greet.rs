@@ -106,11 +106,9 @@ pub fn application_name(claims: &Claims) -> String {
 /// of this one.
 pub async fn reset(link: &mut Link) -> Result<(), String> {
     exchange(link, "DISCARD ALL").await?;
-    if link.target.role().is_some() {
-        // DISCARD goes back to the login itself, which may do nothing; this goes back to what it entered at first.
-        exchange(link, "RESET ROLE").await?;
-    }
-    Ok(())
+    // DISCARD goes back to the login itself; this goes back to what it entered at first, as the broker asked or as the
+    // operator set it for the login.
+    exchange(link, "RESET ROLE").await
 }
 
 /// One simple query of the broker's own, up to ReadyForQuery outside any transaction.

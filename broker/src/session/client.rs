@@ -296,7 +296,8 @@ impl<C> Session<C> {
             self.stream_off(head.total);
             return Ok(Taken::Done);
         }
-        if self.is_unsettled(&statement) {
+        // A portal is planned, and its rights looked at, as whoever the session is when it is bound.
+        if self.is_unsettled(&statement) || self.hat_holds(b'B') {
             self.wait_for_view();
             return Ok(Taken::NotYet);
         }
@@ -562,6 +563,10 @@ impl<C> Session<C> {
             Barrier::None => {}
             Barrier::Schema => self.view.moved(),
             Barrier::Rollback => self.view.rolled_back(),
+            Barrier::Discard => {
+                self.view.discarded();
+                self.wardrobe.undress();
+            }
         }
     }
 

@@ -32,6 +32,8 @@ const REBOUND: &str = "hoop_owner";
 pub struct Wardrobe {
     hat: Option<Hat>,
     wanted: Option<Wanted>,
+    /// DISCARD ALL was sent: the session may be its bare login.
+    bare: bool,
     /// Something was executed in the open pipeline.
     pub executed: bool,
 }
@@ -91,6 +93,11 @@ impl Wardrobe {
         }
     }
 
+    /// DISCARD ALL is about to be sent, which leaves the role that the session entered.
+    pub fn undress(&mut self) {
+        self.bare = true;
+    }
+
     /// An Execute is about to be sent.
     pub fn executes(&mut self) {
         self.use_hat();
@@ -103,7 +110,7 @@ impl Wardrobe {
     }
 
     fn is_used(&self) -> bool {
-        self.hat.as_ref().is_some_and(|hat| hat.used)
+        self.bare || self.hat.as_ref().is_some_and(|hat| hat.used)
     }
 
     /// The hat is on for the message that comes next; until it is sent, nothing may move.
@@ -113,7 +120,7 @@ impl Wardrobe {
 }
 
 impl<C> Session<C> {
-    /// True while the session is still the owner of the last statement: nothing else may be sent.
+    /// True while the session is still the owner of the last statement, or nobody: nothing else may be sent.
     pub(super) fn is_owner(&self) -> bool {
         self.wardrobe.is_used() && !self.server_skips
     }
@@ -208,7 +215,9 @@ impl<C> Session<C> {
         let before = self.view.shared();
         let worn = self.wardrobe.hat.as_ref().filter(|hat| hat.used);
         let worn = worn.map(|hat| (hat.owner.clone(), hat.defines.clone()));
-        if worn.is_some() {
+        // In a failed block DISCARD ALL itself has failed, and nothing can run.
+        let bare = std::mem::take(&mut self.wardrobe.bare) && !self.is_in_failed_block();
+        if worn.is_some() || bare {
             if self.own_run(&[self.own_role()]).await?.is_none() {
                 return Ok(());
             }

@@ -88,6 +88,11 @@ impl View {
         self.behind |= self.private;
     }
 
+    /// DISCARD ALL was sent: what is temporary goes, and so does a search path of the session's own.
+    pub fn discarded(&mut self) {
+        self.behind |= self.private || self.snapshot.has_temporary();
+    }
+
     /// Code of users is about to run.
     pub fn doubt(&mut self) {
         self.doubted = true;
@@ -132,10 +137,12 @@ impl<C> Session<C> {
         self.server_skips && !self.pending.iter().any(|expect| matches!(expect, Expect::Sync))
     }
 
-    /// True in a failed transaction: nothing but its end runs, and nothing can be read. What was sent and has no answer
-    /// yet may have ended it.
+    /// True in a failed transaction: nothing but its end runs, and nothing can be read. What was executed and has no
+    /// ReadyForQuery yet may have ended it; what was only prepared and bound, as a driver's ROLLBACK is, has not.
     pub(super) fn is_in_failed_block(&self) -> bool {
-        self.transaction == b'E' && !self.pipeline && self.pending.is_empty()
+        let may_end = |expect: &Expect| matches!(expect, Expect::Execute(_) | Expect::Query { .. } | Expect::Sync);
+        let executed = self.pipeline && self.wardrobe.executed;
+        self.transaction == b'E' && !executed && !self.pending.iter().any(may_end)
     }
 
     /// True when a schema change of this session was committed and has not been read yet.
@@ -164,7 +171,7 @@ impl<C> Session<C> {
     /// Reads the schema through the session's own connection, inside whatever transaction it is in.
     pub(super) async fn refresh_view(&mut self) -> Result<(), End> {
         // A failed transaction lets nothing be read. Its client may have asked on before it heard of the end.
-        if self.server_skips || (self.transaction == b'E' && !self.pipeline) {
+        if self.server_skips || self.is_in_failed_block() {
             return Ok(());
         }
         if !self.view.behind {

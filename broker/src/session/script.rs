@@ -54,6 +54,8 @@ impl<C> Session<C> {
                         Barrier::None => false,
                         Barrier::Schema => true,
                         Barrier::Rollback => self.view.is_private(),
+                        // PostgreSQL runs it alone or not at all.
+                        Barrier::Discard => false,
                     };
                 }
             }

@@ -46,6 +46,20 @@ pub fn bound(name: &str) -> Option<Bound> {
         "transaction_read_only" => Bound::OneOf(&["on", "true", "yes", "1", "off", "false", "no", "0"]),
         // Below NOTICE the server shows what it does inside, trees and plans of other statements' functions included.
         "client_min_messages" => Bound::OneOf(&["notice", "warning", "error", "log"]),
+        // What a crash may lose with `off` is the job's own work; nobody else waits or reads anything else for it.
+        "synchronous_commit" => Bound::OneOf(&[
+            "on",
+            "true",
+            "yes",
+            "1",
+            "off",
+            "false",
+            "no",
+            "0",
+            "local",
+            "remote_write",
+            "remote_apply",
+        ]),
         "client_encoding" => Bound::Utf8,
         "default_transaction_read_only" | "standard_conforming_strings" => Bound::OneOf(&["on", "true", "yes", "1"]),
         "idle_in_transaction_session_timeout" | "idle_session_timeout" | "transaction_timeout" => Bound::Timeout,

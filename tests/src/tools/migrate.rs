@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Job, Mode, copy, house, installed, node, python, report, script};
+use super::{Job, Mode, copy, house, installed, java, node, python, report, script};
 
 /// Every order has its invoice.
 const INVOICES: &str =
@@ -35,6 +35,50 @@ fn saw(seen: &Value, wanted: Value) -> Result<()> {
         ensure!(seen[key] == *value, "{key}: {seen}");
     }
     Ok(())
+}
+
+/// Liquibase with XML, SQL and YAML: there, again, two steps back, there again, and one that is refused.
+pub async fn liquibase(mode: Mode) -> Result<()> {
+    let house = house(mode).await?;
+    let job = Job::new(&house, "liquibase").await?;
+    let mut command = java();
+    command
+        .arg(script("Liquibase.java"))
+        .env("FOLDER", script("liquibase"))
+        .args([
+            "validate",
+            "status --verbose",
+            "update",
+            "update",
+            "rollback-count --count=2",
+        ])
+        .args([
+            "update",
+            "tag --tag=v1",
+            "history",
+            "!update --changelog-file=refused.xml",
+        ]);
+    // It asks for its table before that is there, and is told so.
+    let seen = job.reports(&mut command, 2)?;
+    let said = |key: &str, words: &str| {
+        let text = seen[key].as_str().unwrap_or_default();
+        ensure!(text.contains(words), "{key}: not {words:?} but {text}");
+        Ok(())
+    };
+    said("1 status --verbose", "4 changesets have not been applied")?;
+    said("3 update", "Database is up to date")?;
+    said("4 rollback-count --count=2", "Rolling Back Changeset: data.sql::3")?;
+    said("7 history", "v1")?;
+    said("8 !update --changelog-file=refused.xml", "denied by broker.yaml:")?;
+    job.holds(INVOICES, ALL).await?;
+    job.holds(
+        "SELECT string_agg(locked::text, '') FROM app.databasechangeloglock",
+        "false",
+    )
+    .await?;
+    job.holds("SELECT count(*)::text FROM app.invoices WHERE state = 'sent'", "10")
+        .await?;
+    job.recorded(&[("INSERT INTO app.databasechangelog ", "INSERT 0 1")])
 }
 
 /// What Flyway sends, replayed: no package registry carries its jar.

@@ -82,6 +82,16 @@ pub fn node() -> Command {
     Command::new(if own.exists() { own } else { PathBuf::from("node") })
 }
 
+/// Java with everything that Liquibase's package brings on its class path, pgjdbc among it.
+pub fn java() -> Command {
+    let home = installed("liquibase/node_modules/liquibase/dist/liquibase/internal/lib");
+    let mut command = Command::new("java");
+    // The tests run beside each other: one compiler thread each is enough.
+    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]);
+    command.arg(home.join("*"));
+    command
+}
+
 /// Runs a client that speaks through the endpoint; its whole output is the failure's report.
 pub fn client(house: &House, grant: &Grant, command: &mut Command, input: &str) -> Result<String> {
     let command = command.envs(house.libpq(grant));

@@ -2,6 +2,7 @@
 //! and asserts what the client saw, what the database holds and what the ledger says.
 
 mod etl;
+mod java;
 mod masked;
 mod masks;
 mod node;

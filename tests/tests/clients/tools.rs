@@ -32,6 +32,7 @@ in_both! {
     alembic: migrate::alembic,
     django: migrate::django,
     knex: migrate::knex,
+    liquibase: migrate::liquibase,
     node_pg_migrate: migrate::node_pg_migrate,
     prisma: migrate::prisma,
     sequelize_typeorm_and_drizzle: migrate::without_a_preset,

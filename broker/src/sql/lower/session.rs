@@ -137,15 +137,18 @@ impl Walk<'_> {
         }
     }
 
-    /// DISCARD. ALL would also take the role, the prepared statements and the cursors that later statements were, or
-    /// will be, judged with; RESET ALL is there for the settings.
+    /// DISCARD. ALL is each of the others and RESET ALL, CLOSE ALL, DEALLOCATE ALL, UNLISTEN and the end of advisory
+    /// locks, all of which are free. It also leaves the role: the session enters it again before anything else is sent.
     pub(super) fn discard(&mut self, discard: nodes::DiscardStmt) {
         let nodes::DiscardStmt { target } = discard;
         self.class = Class::Set;
         match DiscardMode::try_from(target) {
             Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => {}
             Ok(DiscardMode::DiscardTemp) => self.changes_schema(),
-            Ok(DiscardMode::DiscardAll) => self.opaque("DISCARD ALL: use RESET ALL, CLOSE ALL, DEALLOCATE ALL"),
+            Ok(DiscardMode::DiscardAll) => {
+                self.setting("all", None);
+                self.barrier = Barrier::Discard;
+            }
             Ok(DiscardMode::Undefined) | Err(_) => self.opaque("DISCARD of an unknown kind"),
         }
     }

@@ -111,7 +111,6 @@ fn what_is_not_enforced_yet_is_opaque() {
             "does not exist yet",
         ),
         ("DO LANGUAGE plpython3u 'x'", "other than plpgsql"),
-        ("DISCARD ALL", "DISCARD ALL"),
     ] {
         is_opaque(sql, reason);
     }
@@ -315,6 +314,10 @@ fn rights_schemas_and_bodies_that_are_not_read_are_judged_by_their_own_classes()
     }
     assert_eq!(one("DISCARD TEMP").barrier, Barrier::Schema);
     assert!(one("DISCARD PLANS").opaque.is_empty());
+    let all = one("DISCARD ALL");
+    assert!(all.opaque.is_empty(), "{all:?}");
+    assert_eq!((all.class, all.barrier), (Class::Set, Barrier::Discard));
+    assert_eq!((all.settings.len(), all.settings[0].name.as_str()), (1, "all"));
 }
 
 #[test]
