@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
 
 use super::fault::RoleFault;
 use super::names::{self, Names};
@@ -165,7 +166,8 @@ pub async fn sync(
     let wanted = rewrite::views(scope, &snapshot);
     let keyed = scope.masks.iter().any(|rule| rule.mask.needs_key());
     let built = views::build(transaction, place, (&wanted, keyed), &owners).await?;
-    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle));
+    let mut places = built.made;
+    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle), &mut places);
     for (owner, count) in built.withheld {
         *synced.withheld.entry(owner).or_default() += count;
     }
@@ -175,15 +177,61 @@ pub async fn sync(
             .await
             .map_err(failed("giving and taking rights"))?;
     }
+    let moved = moved(transaction, &snapshot, &places);
+    if moved.await.map_err(failed("the names of tables"))? {
+        return Err(RoleFault::Failed {
+            database: database.to_owned(),
+            doing: "giving and taking rights",
+            cause: "a table or a column got another name in the meantime".to_owned(),
+            sqlstate: Some(SqlState::T_R_SERIALIZATION_FAILURE.code().to_owned()),
+        });
+    }
     Ok(synced)
 }
 
-/// What to give and what to take.
+/// True when one of `places` is another relation by now than the one that was read, or its columns are others. Rights
+/// and views are made by name, often after waiting for the lock of a migration: under a name that changed hands in the
+/// meantime they would show what is masked.
+async fn moved(
+    transaction: &Transaction<'_>,
+    before: &Snapshot,
+    places: &BTreeSet<(String, String)>,
+) -> Result<bool, tokio_postgres::Error> {
+    if places.is_empty() {
+        return Ok(false);
+    }
+    let (schemas, tables): (Vec<&str>, Vec<&str>) = places.iter().map(|(schema, table)| (&**schema, &**table)).unzip();
+    let rows = transaction
+        .query(
+            "SELECT w.schema, w.name, c.oid, ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+             ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum) \
+             FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w(schema, name) \
+             LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace) \
+             ON n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) w.schema AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) w.name",
+            &[&schemas, &tables],
+        )
+        .await?;
+    Ok(rows.iter().any(|row| {
+        let Some(relation) = before.relation(row.get(0), row.get(1)) else {
+            return false;
+        };
+        let (numbers, names): (Vec<i16>, Vec<String>) = (row.get(3), row.get(4));
+        let same = row.get::<_, Option<u32>>(2) == Some(relation.oid)
+            && names == relation.columns
+            && (relation.facts.is_empty() || relation.facts.iter().map(|fact| fact.number).eq(numbers));
+        !same
+    }))
+}
+
+/// What to give and what to take; the tables that are given come to `places`.
 fn difference(
     scope: &Scope,
     snapshot: &Snapshot,
     document: &Document,
     (role, views, idle): (&str, Vec<String>, &BTreeSet<Right>),
+    places: &mut BTreeSet<(String, String)>,
 ) -> (Synced, Vec<String>) {
     let around = Surroundings {
         views,
@@ -210,6 +258,13 @@ fn difference(
             Some(owner) => *synced.withheld.entry(owner.to_owned()).or_default() += 1,
         }
     }
+    places.extend(give.iter().filter_map(|right| match &right.object {
+        Object::Table { schema, name }
+        | Object::Column {
+            schema, table: name, ..
+        } => Some((schema.clone(), name.clone())),
+        Object::Schema(_) | Object::Sequence { .. } | Object::Routine(_) => None,
+    }));
     let ours = |right: &&Right| foreign_owner(right, document).is_none();
     let view = |right: &&Right| matches!(&right.object, Object::Table { schema, .. } if schema == mask::SCHEMA);
     let (late, take): (Vec<&Right>, Vec<&Right>) = held
@@ -331,7 +386,13 @@ mod tests {
             public: vec![held("open", "SELECT")],
             foreign: vec![held("foreign", "dba"), held("open", "dba")],
         };
-        let (synced, statements) = difference(&scope, &snapshot, &document, ("g", Vec::new(), &BTreeSet::new()));
+        let (synced, statements) = difference(
+            &scope,
+            &snapshot,
+            &document,
+            ("g", Vec::new(), &BTreeSet::new()),
+            &mut BTreeSet::new(),
+        );
         assert_eq!(
             statements,
             [
