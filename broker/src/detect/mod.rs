@@ -136,6 +136,13 @@ impl Found {
         self.0.iter().all(|count| *count == 0)
     }
 
+    /// Counts what was found elsewhere as well.
+    pub fn join(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     fn add(&mut self, kind: Kind) {
         if let Some(count) = self.0.get_mut(kind as usize) {
             *count = count.saturating_add(1);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::MaskRule;
 use super::diagnostic::code;
 use super::operator::Operator;
-use super::tests::{MAIN, ORDERS, codes, example, one, operator, scope, undemanding, under};
+use super::tests::{MAIN, ORDERS, codes, example, keyless, one, operator, scope, undemanding, under};
 
 #[test]
 fn masks_of_the_scope_and_of_the_ceiling_come_together() {
@@ -117,7 +117,7 @@ fn a_mask_decides_and_is_part_of_the_digest() {
 #[test]
 fn a_ceiling_masks_with_a_key_only_where_there_is_a_place_for_it() {
     let always = |masks: &str, key: &str| {
-        let text = example("broker.yaml")
+        let text = keyless()
             .replace(
                 "        max: { ttl: 30m",
                 &format!("        always-mask: {masks}\n        max: {{ ttl: 30m"),

@@ -24,6 +24,11 @@ pub(super) fn operator() -> Operator {
     Operator::read(&example("broker.yaml"), "broker.yaml").unwrap()
 }
 
+/// The example without the key of masks; its lines stay where they are.
+pub(super) fn keyless() -> String {
+    example("broker.yaml").replace("    mask-key:", "    #")
+}
+
 /// The example without the masks that it demands.
 pub(super) fn undemanding() -> Operator {
     let text = example("broker.yaml");
@@ -76,7 +81,7 @@ fn every_example_compiles_without_an_error() {
 
 #[test]
 fn every_broken_file_is_told_what_is_wrong() {
-    let operator = operator();
+    let operator = Operator::read(&keyless(), "broker.yaml").unwrap();
     let mut seen = BTreeSet::new();
     let mut files: Vec<_> = std::fs::read_dir(folder("broken"))
         .unwrap()

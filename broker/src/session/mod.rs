@@ -160,6 +160,8 @@ pub struct Session<C> {
     raw: Option<(u64, masks::RawColumns)>,
     /// What looks through the server's answers, where the scope asks for it.
     net: Option<net::Net>,
+    /// A large row at which that is done.
+    looking: Option<net::Looking>,
     /// Answers so far, to see whether the server moves.
     answers: u64,
     watchdog: watchdog::Watchdog,
@@ -263,6 +265,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             stop: None,
             raw: None,
             net,
+            looking: None,
             answers: 0,
             watchdog: watchdog::Watchdog::default(),
             anew,
@@ -338,12 +341,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
         if self.pending.is_empty() {
             self.anew.rests();
         }
-        let Some((from_client, from_server)) = self.wait_in_time(over).await? else {
+        let Some((from_client, from_server)) = self.wait_in_time(over.as_mut()).await? else {
             return Ok(());
         };
         if from_server.read || from_server.closed {
             let (told, streaming) = (self.outbound.len(), self.server_stream);
-            let fatal = self.server_frames()?;
+            let fatal = self.hear(over).await?;
             self.record_outcomes(told, streaming)?;
             if fatal || from_server.closed {
                 return Err(End::UpstreamGone);
@@ -355,6 +358,29 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<C> {
             return Err(End::ClientGone);
         }
         Ok(())
+    }
+
+    /// Handles what the server has said. While a large row is looked through, and after much was, others have their turn.
+    async fn hear<F>(&mut self, mut over: Pin<&mut F>) -> Result<bool, End>
+    where
+        F: Future<Output = Ending>,
+    {
+        loop {
+            let fatal = self.server_frames()?;
+            if self.gives_way() {
+                tokio::task::yield_now().await;
+            }
+            let Some(looking) = &mut self.looking else {
+                return Ok(fatal);
+            };
+            let looked = tokio::select! {
+                biased;
+                ending = over.as_mut() => return Err(End::Grant(ending)),
+                looked = looking => looked,
+            };
+            self.looking = None;
+            self.looked(looked.map_err(|_| End::UpstreamGone)?)?;
+        }
     }
 
     /// Everything sent so far was answered: the schema is read again where it moved, what was written is counted.

@@ -2,6 +2,7 @@
 //! taken whole for that, however its bytes come in; at one that is too large to be held the result is cut.
 
 use bytes::BytesMut;
+use tokio::task::JoinHandle;
 
 use super::pending::Expect;
 use super::{End, Session};
@@ -15,6 +16,12 @@ use crate::wire::frontend::{self, frame};
 
 /// The largest row that is looked through, in bytes.
 pub(super) const LARGEST: usize = 16 * 1024 * 1024;
+
+/// A row or a line of COPY beyond this size is looked through on a thread of its own, and after as many bytes of smaller
+/// ones the others that share the session's thread have their turn: the worst text takes some milliseconds for it.
+const LONG: usize = 64 * 1024;
+/// What stands in the place of a longer text in an error or a notice.
+const TOO_LONG: &[u8] = b"withheld: longer than what is looked through";
 
 /// The fields of an error or a notice that can quote a value: message, detail, hint, context, and a query of the server's own.
 const WORDS: &[u8] = b"MDHWq";
@@ -45,6 +52,19 @@ pub(super) struct Net {
     line: Option<Line>,
     /// The beginning of a line of COPY whose end has not come.
     held: BytesMut,
+    /// Bytes that were looked through since the others had their turn.
+    looked: usize,
+}
+
+/// A row that is being looked through on a thread of its own, the net with it.
+pub(super) type Looking = JoinHandle<Looked>;
+
+/// What came of it.
+pub(super) struct Looked {
+    net: Net,
+    row: BytesMut,
+    found: Found,
+    clean: Result<Option<BytesMut>, End>,
 }
 
 /// How a value is read.
@@ -67,7 +87,17 @@ impl Net {
             binary: false,
             line: None,
             held: BytesMut::new(),
+            looked: 0,
         })
+    }
+
+    /// A row of a result, or a piece of COPY data: what goes to the client in its place, if anything does.
+    fn look(&mut self, tag: u8, body: &[u8], found: &mut Found) -> Result<Option<BytesMut>, End> {
+        self.looked += body.len();
+        match tag {
+            b'D' => self.row(body, found),
+            _ => self.piece(body, found),
+        }
     }
 
     /// A row of a result: what goes to the client in its place, if anything does.
@@ -185,10 +215,40 @@ impl<C> Session<C> {
             return Ok(None);
         };
         let body = rest.get(HEADER..head.total).ok_or(End::UpstreamGone)?;
-        match head.tag {
-            b'D' => net.row(body, self.log.found()),
-            _ => net.piece(body, self.log.found()),
+        net.look(head.tag, body, self.log.found())
+    }
+
+    /// Whether a row takes so long that others on this thread must not wait for it.
+    pub(super) fn is_long(&self, head: Head) -> bool {
+        let held = |net: &Net| if head.tag == b'd' { net.held.len() } else { 0 };
+        self.net.as_ref().is_some_and(|net| head.total + held(net) > LONG)
+    }
+
+    /// Has a whole row looked through on a thread of its own. No other message of the server's is handled until then.
+    pub(super) fn look_elsewhere(&mut self, tag: u8, row: BytesMut) {
+        if let Some(mut net) = self.net.take() {
+            self.looking = Some(tokio::task::spawn_blocking(move || {
+                let mut found = Found::default();
+                let clean = net.look(tag, row.get(HEADER..).unwrap_or_default(), &mut found);
+                net.looked = 0;
+                Looked { net, row, found, clean }
+            }));
         }
+    }
+
+    /// The row goes to the client, as what was made of it.
+    pub(super) fn looked(&mut self, looked: Looked) -> Result<(), End> {
+        let Looked { net, row, found, clean } = looked;
+        self.net = Some(net);
+        self.log.found().join(&found);
+        self.say(clean?.as_ref().unwrap_or(&row));
+        Ok(())
+    }
+
+    /// Whether so much was looked through that it is the others' turn.
+    pub(super) fn gives_way(&mut self) -> bool {
+        let much = self.net.as_mut().filter(|net| net.looked > LONG);
+        much.map(|net| net.looked = 0).is_some()
     }
 
     /// The same of an error, a notice or a notification.
@@ -197,7 +257,12 @@ impl<C> Session<C> {
             return Ok(None);
         };
         let found = self.log.found();
-        let clean = |text: &[u8]| scrub(text, Form::Mixed, net.kinds, found);
+        let clean = |text: &[u8]| {
+            if text.len() > LONG {
+                return Some(TOO_LONG.to_vec());
+            }
+            scrub(text, Form::Mixed, net.kinds, found)
+        };
         let words = match tag {
             b'E' | b'N' => backend::respelled(tag, body, WORDS, clean),
             b'A' => backend::renotified(body, clean),
@@ -278,6 +343,7 @@ mod tests {
             binary: false,
             line: None,
             held: BytesMut::new(),
+            looked: 0,
         }
     }
 

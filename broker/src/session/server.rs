@@ -54,7 +54,7 @@ impl<C> Session<C> {
         self.discard(inbound);
         let mut ready = self.server_stream.min(inbound.len());
         self.server_stream -= ready;
-        while !last {
+        while !last && self.looking.is_none() {
             let rest = inbound.get(ready..).unwrap_or_default();
             let Some(head) = Head::peek(rest, server_streams).map_err(|_| End::UpstreamGone)? else {
                 break;
@@ -133,6 +133,12 @@ impl<C> Session<C> {
             return Ok(());
         }
         self.log.handed_out();
+        if self.is_long(head) {
+            self.forward(inbound, std::mem::take(ready));
+            let row = inbound.split_to(head.total);
+            self.look_elsewhere(head.tag, row);
+            return Ok(());
+        }
         let rest = inbound.get(*ready..).unwrap_or_default();
         let here = head.total.min(rest.len());
         if let Some(other) = self.caught(head, rest)? {
@@ -156,7 +162,7 @@ impl<C> Session<C> {
     }
 
     /// Says something in the place of what the server said.
-    fn say(&mut self, bytes: &[u8]) {
+    pub(super) fn say(&mut self, bytes: &[u8]) {
         self.log.bytes_out += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.outbound.extend_from_slice(bytes);
     }

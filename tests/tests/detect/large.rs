@@ -1,8 +1,13 @@
 //! Large values are looked through; before a row that is too large for that the result is cut, and the session goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Result;
 use tests::House;
-use tests::raw::{Message, Raw, bind, close, describe, execute, execute_some, field, parse, query, sync, tags};
+use tests::raw::{
+    Message, Raw, bind, close, describe, endpoint, execute, execute_some, field, parse, query, sync, tags,
+};
 
 use crate::{bind_binary, clean, peer, plan, values};
 
@@ -149,6 +154,84 @@ async fn large_values_are_looked_through_in_bounded_memory() -> Result<()> {
     assert_eq!(tags(&huge), "TEZ");
     let peak = peak(house.broker_pid());
     assert!(peak < 128 * 1024, "{peak} KiB at most");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_answered_while_a_large_row_is_looked_through() -> Result<()> {
+    let house = House::plan(plan()).await?;
+    let (grant, mut large) = peer(&house, "netted").await?;
+    // The kernel spreads connections over the broker's threads: some share that of the large row.
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(endpoint(&house, &grant, &[]).await?);
+    }
+    // One row that takes seconds, and some that take long together; and how much more often than the least lucky of the
+    // others the luckiest may be answered meanwhile. Behind one that holds the thread it is hundreds of times.
+    let texts = [
+        ("SELECT repeat('0 ', 500000) FROM notes.tickets WHERE id = 2", 10),
+        (
+            "SELECT repeat('0 ', 30000) FROM notes.tickets, pg_catalog.generate_series(1, 8)",
+            usize::MAX,
+        ),
+    ];
+    let fewest = 5;
+    for (text, apart) in texts {
+        let asked = tokio::spawn(async move {
+            let answer = ask(&mut large, &query(text)).await?;
+            anyhow::Ok((large, answer))
+        });
+        let over = Arc::new(AtomicBool::new(false));
+        let tasks = others.into_iter().map(|mut other| {
+            let over = over.clone();
+            tokio::spawn(async move {
+                let mut turns = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let answer = ask(&mut other, &query("SELECT tag FROM notes.tickets WHERE id = 2")).await?;
+                    anyhow::ensure!(tags(&answer) == "TDCZ", "{}", tags(&answer));
+                    turns += 1;
+                }
+                Ok((other, turns))
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let answer;
+        (large, answer) = asked.await??;
+        over.store(true, Ordering::Relaxed);
+        assert!(!tags(&answer).contains('E'), "{text}");
+        let mut turns = Vec::new();
+        others = Vec::new();
+        for task in tasks {
+            let (other, own) = task.await??;
+            others.push(other);
+            turns.push(own);
+        }
+        let (least, most) = (
+            turns.iter().min().copied().unwrap_or(0),
+            turns.iter().max().copied().unwrap_or(0),
+        );
+        assert!(least >= fewest && most / least <= apart, "{text}: {turns:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_error_is_not_looked_through_but_withheld() -> Result<()> {
+    let house = House::plan(plan()).await?;
+    let (_, mut peer) = peer(&house, "netted").await?;
+    let answer = ask(
+        &mut peer,
+        &query("SELECT (repeat('0 ', 100000) || '4111 1111 1111 1111')::int"),
+    )
+    .await?;
+    clean("a long error", &answer);
+    let [(_, error), ..] = answer.as_slice() else {
+        panic!("{}", tags(&answer))
+    };
+    assert_eq!(
+        (field(error, 'C').as_str(), field(error, 'M').len() < 100),
+        ("22P02", true)
+    );
     Ok(())
 }
 

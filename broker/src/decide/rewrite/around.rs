@@ -219,7 +219,7 @@ impl Masked<'_> {
                     "{}.{column} is masked by date-shift: who writes it, or another key, learns how far the dates of the row are moved",
                     relation(&touch)
                 );
-                let hint = "leave the date and the key out, or use another mask, such as bucket";
+                let hint = "mask it by bucket, which may be written, or write it under a scope that does not mask it; other columns of the row may be written here";
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }
