@@ -20,6 +20,7 @@ import psycopg
 from django.apps import AppConfig
 from django_settings import configured
 from sqlalchemy import ForeignKey, String, create_engine, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, joinedload, mapped_column, relationship, selectinload
 
 REPORT = {}
@@ -94,6 +95,18 @@ async def with_asyncpg():
     same("asyncpg row", (await conn.fetchrow("SELECT o, o.id FROM (SELECT id, email FROM crm.people) o ORDER BY id"))["o"][1], EMAIL[1])
     async with conn.transaction():
         same("asyncpg cursor", [r["email"] async for r in conn.cursor("SELECT email FROM crm.people ORDER BY id", prefetch=1)], list(EMAIL.values()))
+    if not KEYED:
+        upsert = await conn.prepare(
+            "INSERT INTO crm.people (id, name, email, born, salary) VALUES ($1, $2, $3, $4, $5), ($6, 'Gil', $7, $8, 1) "
+            "ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email, born = EXCLUDED.born, salary = EXCLUDED.salary RETURNING id"
+        )
+        same("asyncpg upsert types", [p.name for p in upsert.get_parameters()], ["int4", "text", "varchar", "date", "numeric", "int4", "varchar", "date"])
+        move = conn.transaction()
+        await move.start()
+        day = datetime.date(2001, 2, 3)
+        rows = await upsert.fetch(1, "Ann", "one.mine@corp.example", day, decimal.Decimal("1.5"), 70, "two.mine@corp.example", day)
+        same("asyncpg upsert", [row["id"] for row in rows], [1, 70])
+        await move.rollback()
     await conn.close()
 
 
@@ -161,6 +174,15 @@ def with_sqlalchemy():
             same("sqlalchemy own row", session.scalar(select(Person.email).where(Person.id == 7)), masked_email("eve.mine@corp.example"))
             session.delete(session.get(Person, 7))
         session.commit()
+        if not KEYED:
+            upsert = insert(Person).values(id=1, name="Anne", email="one.mine@corp.example")
+            upsert = upsert.on_conflict_do_update(index_elements=[Person.id], set_={"email": upsert.excluded.email, "name": upsert.excluded.name})
+            same("sqlalchemy upsert", session.scalar(upsert.returning(Person.id)), 1)
+            upsert = insert(Person)
+            upsert = upsert.on_conflict_do_update(index_elements=["id"], set_={"email": upsert.excluded.email}).returning(Person.id)
+            rows = [{"id": key, "name": "Gil", "email": f"{key}.mine@corp.example"} for key in (1, 70)]
+            same("sqlalchemy upserts", sorted(session.scalars(upsert, rows)), [1, 70])
+            session.rollback()
     engine.dispose()
 
 
@@ -168,7 +190,7 @@ def with_django():
     sys.modules["crm"] = types.ModuleType("crm")
     configured(["__main__.Crm"])
     from django.core.paginator import Paginator
-    from django.db import models
+    from django.db import models, transaction
 
     class People(models.Model):
         id = models.IntegerField(primary_key=True)
@@ -213,6 +235,11 @@ def with_django():
     same("django made", People.objects.get(pk=8).email, masked_email("fay.mine@corp.example"))
     Orders.objects.create(id=80, person=made, note="n")
     same("django deleted", Orders.objects.filter(person__name="Fay").delete()[0], 1)
+    many = [People(id=key, name="Gil", email=f"{key}.mine@corp.example", born=datetime.date(2001, 2, 3)) for key in (8, *range(1000, 2000))]
+    with transaction.atomic():
+        People.objects.bulk_create(many, update_conflicts=True, unique_fields=["id"], update_fields=["name", "email", "born"])
+        same("django upserts", People.objects.filter(name="Gil").count(), 1001)
+        transaction.set_rollback(True)
     made.delete()
     same("django gone", People.objects.filter(pk=8).exists(), False)
 

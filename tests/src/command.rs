@@ -1,9 +1,11 @@
 //! Running `hoop-db` as people do: as a job, as an operator, and alone.
 
+use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::unistd::Pid;
 
 use crate::House;
 use crate::house::hoop_db;
@@ -59,9 +61,17 @@ pub fn alone(arguments: &[&str]) -> Command {
 
 /// Waits for something that is bound to happen.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// How many bytes the process has read in its life. They tell whose text a reader's worker has: what it waits for is not
+/// seen otherwise.
+pub fn taken(pid: Pid) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process lives");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.and_then(|count| count.parse().ok()).expect("a count of bytes")
 }

@@ -304,7 +304,7 @@ databases:
 
     /// Waits until the broker answers.
     pub async fn await_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.broker.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 bail!("the broker ended with {status}:\n{}", self.broker_log());
@@ -446,7 +446,7 @@ databases:
     /// [`House::listed_sessions`] once there are some and all have ended: what the journals hold reaches the chain within
     /// moments, and the chain is what is read.
     pub fn ended_sessions(&self, words: &[&str]) -> Result<Vec<Value>> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let listed = self.listed_sessions(words)?;
             if !listed.is_empty() && listed.iter().all(|session| session["state"] != "open") {

@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::client;
 use crate::house::{Grant, House, LOGIN, LOGIN_PASSWORD};
 
+/// An answer that does not come in this time is missing.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Any byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -156,7 +159,7 @@ impl Raw {
     pub async fn until(&mut self, last: char) -> Result<Vec<Message>> {
         let mut seen = Vec::new();
         loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(20), self.next()).await {
+            match tokio::time::timeout(PATIENCE, self.next()).await {
                 Ok(Ok(message)) => {
                     let done = message.0 == last;
                     seen.push(message);
@@ -180,7 +183,7 @@ impl Raw {
         let mut seen = Vec::new();
         let mut ready = 0;
         while ready < count {
-            match tokio::time::timeout(std::time::Duration::from_secs(20), self.next()).await {
+            match tokio::time::timeout(PATIENCE, self.next()).await {
                 Ok(Ok(message)) => {
                     ready += usize::from(message.0 == 'Z');
                     seen.push(message);

@@ -145,7 +145,7 @@ impl Second {
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(second);
             }
-            if began.elapsed() > Duration::from_secs(20) {
+            if began.elapsed() > Duration::from_secs(60) {
                 bail!("the second broker is not ready:\n{}", second.log());
             }
             tokio::time::sleep(Duration::from_millis(25)).await;

@@ -8,7 +8,7 @@ use tests::House;
 use tests::roles::{Second, admin, as_login, keyed, masked, value};
 use tokio_postgres::Client;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 
 const VIEWS: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'hoop_masks'::regnamespace AND relkind = 'v'";
 
@@ -169,7 +169,7 @@ async fn ddl_on_a_masked_table_takes_its_views_along() -> Result<()> {
     assert_eq!(value(&reader, masked).await?, "***");
     // One statement by itself, one in a block that is rolled back, one in a block that is not.
     client
-        .simple_query("ALTER TABLE crm.parted ALTER COLUMN ssn TYPE varchar(40)")
+        .simple_query("ALTER TABLE crm.parted ALTER COLUMN ssn TYPE varchar")
         .await?;
     assert_eq!(value(&client, masked).await?, "***");
     assert_eq!(
@@ -213,7 +213,7 @@ async fn ddl_on_a_masked_table_takes_its_views_along() -> Result<()> {
     );
     // A statement that fails leaves the views as they were.
     assert_eq!(
-        code(&client, "ALTER TABLE crm.parted ALTER COLUMN ssn TYPE int").await,
+        code(&client, "ALTER TABLE crm.parted ALTER COLUMN id TYPE date").await,
         "42804"
     );
     assert_eq!(value(&client, masked).await?, "***");

@@ -8,6 +8,7 @@ use hoop::reader::{Counts, Limits, Reader};
 use hoop::sql::{Snapshot, Unreadable};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tests::command::taken;
 use tests::house::hoop_db;
 
 fn reader(limits: Limits) -> Reader {
@@ -44,13 +45,6 @@ fn stop(pid: Pid, signal: Signal) {
 }
 
 const ONE: &str = "SELECT 1";
-
-/// How many bytes the worker has read in its life. They tell whose text it has: what it waits for is not seen otherwise.
-fn taken(pid: Pid) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the worker lives");
-    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
-    line.unwrap().parse().unwrap()
-}
 
 /// Waits until the process is dead, reaped or not.
 fn gone(pid: Pid) {

@@ -11,7 +11,7 @@ use tests::raw::{bind, endpoint, execute, field, parse, query, sync};
 use tests::roles::{Second, admin, as_login, direct, left_over, login_of, plan, settle, value};
 use tokio_postgres::Client;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The SQLSTATE of a statement that must fail.
 async fn refused(client: &Client, sql: &str) -> String {

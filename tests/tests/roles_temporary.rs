@@ -122,7 +122,7 @@ async fn what_is_temporary_is_the_sessions_own() -> Result<()> {
     drop(client);
     let gone = "SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid \
                 WHERE d.deptype = 'o' AND r.rolname LIKE 'hoop\\_%' AND r.rolname <> 'hoop_broker'";
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let (left, owners) = (value(&admin, OWNERS).await?, value(&admin, gone).await?);
         if left.is_empty() && owners == "0" {

@@ -10,7 +10,7 @@ use tests::house::Grant;
 use tests::roles::{admin, login_of, plan, value};
 use tokio_postgres::Client;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 async fn house() -> Result<(House, Client)> {
     let house = House::plan(plan()).await?;

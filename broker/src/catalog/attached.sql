@@ -26,6 +26,16 @@ attached AS (
       SELECT pg_catalog.json_agg(DISTINCT CASE w.ev_type WHEN '2' THEN 'update' WHEN '3' THEN 'insert' ELSE 'delete' END)
       FROM pg_catalog.pg_rewrite w
       WHERE w.ev_class OPERATOR(pg_catalog.=) c.oid AND w.ev_type OPERATOR(pg_catalog.<>) '1' AND w.ev_enabled OPERATOR(pg_catalog.<>) 'D'), '[]'::pg_catalog.json),
+    'unproven', COALESCE((
+      SELECT pg_catalog.json_agg(pg_catalog.json_build_array(k.conname, COALESCE((
+        SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)), '[]'::pg_catalog.json)) ORDER BY k.conname)
+      FROM pg_catalog.pg_constraint k
+      WHERE k.conrelid OPERATOR(pg_catalog.=) c.oid AND NOT k.convalidated), '[]'::pg_catalog.json),
+    'prepares', EXISTS (
+      SELECT 1 FROM pg_catalog.pg_trigger t
+      WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid AND t.tgtype OPERATOR(pg_catalog.&) 7::pg_catalog.int2 OPERATOR(pg_catalog.=) 7
+        AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'),
     'triggers', COALESCE((
       SELECT pg_catalog.json_agg(pg_catalog.json_build_object('schema', fn.nspname, 'name', f.proname,
         'events', pg_catalog.array_remove(ARRAY[

@@ -11,7 +11,7 @@ use super::rewrite::{self, Masked};
 use super::{Decision, Denial, Permit, limit, sights};
 use crate::mask;
 use crate::policy::{Origin, RelationPattern, Rule, Scope, words};
-use crate::sql::splice::{Replacement, SpliceFault, splice};
+use crate::sql::splice::{Edits, SpliceFault, splice};
 use crate::sql::{
     Ask, Class, Columns, FunctionName, Hang, Implied, Kind, Reached, Relation, Setting, Snapshot, Statement, TEMPORARY,
     Touch, Unreadable, functions, settings,
@@ -29,7 +29,7 @@ pub struct Ground<'a> {
 }
 
 /// [`splice()`], wherever it runs.
-type Splice<'a> = dyn Fn(&str, &[Replacement]) -> Result<String, SpliceFault> + 'a;
+type Splice<'a> = dyn Fn(&str, &Edits) -> Result<String, SpliceFault> + 'a;
 
 impl std::fmt::Debug for Ground<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,16 +62,11 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
     sights::by_other_names(statement, scope, ground.snapshot)?;
     let owner = owner(statement, scope)?;
     let (mut text, mut shown) = (None, Arc::default());
-    if let Some(masked) = masked {
+    let mut edits = Edits::default();
+    if let Some(masked) = &masked {
         let (replacements, columns) = masked.judge(statement)?;
         if !replacements.is_empty() {
-            let own = ground.text.get(statement.span.clone()).unwrap_or_default();
-            let spliced = (ground.splice)(own, &replacements);
-            text = Some(
-                spliced
-                    .map_err(|fault| rewrite::not_spliced(statement, &fault, scope))?
-                    .into(),
-            );
+            edits.rows = replacements;
             for rule in scope.masks.iter().filter(|rule| columns.contains(&rule.name())) {
                 if !rules.contains(&rule.origin) {
                     rules.push(rule.origin.clone());
@@ -79,6 +74,16 @@ fn permitted(statement: &Statement, scope: &Scope, ground: &Ground<'_>) -> Resul
             }
             shown = columns.into_iter().collect();
         }
+    }
+    edits.values = rewrite::given(statement, (scope, ground.snapshot), masked.as_ref())?;
+    if !edits.is_empty() {
+        let own = ground.text.get(statement.span.clone()).unwrap_or_default();
+        let spliced = (ground.splice)(own, &edits);
+        text = Some(
+            spliced
+                .map_err(|fault| rewrite::not_spliced(statement, &fault, (scope, ground.snapshot), masked.as_ref()))?
+                .into(),
+        );
     }
     Ok(Permit {
         class: statement.class,

@@ -4,6 +4,7 @@
 //! nothing can be replaced, a masked column may not be read at all.
 
 mod around;
+mod given;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +20,14 @@ use crate::sql::source::Form;
 use crate::sql::splice::{Replacement, SpliceFault};
 use crate::sql::{Class, Columns, Implied, Kind, Reached, Relation, Snapshot, Source, Statement, TEMPORARY, Touch};
 
+pub(super) use given::given;
 pub use views::{View, views};
 
 /// The name that a relation goes by inside of what stands for it.
 const INNER: &str = "hoop";
+
+/// What is advised where a masked column is read of what a statement changes.
+const IN_FROM: &str = "read the table in FROM (a join, a sub-query), and name columns that are not masked in WHERE, SET, RETURNING and ON CONFLICT of what is changed";
 
 /// The masks of a scope on the relations of a schema.
 #[derive(Debug)]
@@ -189,12 +194,19 @@ impl<'a> Masked<'a> {
         for read in &statement.direct {
             if let Some(rule) = self.read(&read.schema, &read.name, &read.columns) {
                 let asked = format!("{} {} ({})", verb(statement.class), relation(read), rule.column);
-                let detail = format!(
-                    "{}.{} is masked, and here its raw value would be read: masked values exist only in FROM",
-                    relation(read),
-                    rule.column
-                );
-                let hint = "read the table in FROM (a join, a sub-query), and name columns that are not masked in WHERE, SET, RETURNING and ON CONFLICT of what is changed";
+                let column = format!("{}.{}", relation(read), rule.column);
+                let (detail, hint) = match statement.class {
+                    Class::Create | Class::Alter => (
+                        format!("{column} is masked, and this has its raw values tried or read: it tells of them"),
+                        "run it under a scope that does not mask the column, such as one for migrations",
+                    ),
+                    _ => (
+                        format!(
+                            "{column} is masked, and here its raw value would be read: masked values exist only in FROM"
+                        ),
+                        IN_FROM,
+                    ),
+                };
                 return Err(self.deny(&rule.origin, &asked, detail, hint));
             }
         }
@@ -478,8 +490,16 @@ impl<'a> Masked<'a> {
     }
 }
 
-/// The refusal of a statement in which nothing could be put in place of a relation.
-pub(super) fn not_spliced(statement: &Statement, fault: &SpliceFault, scope: &Scope) -> Box<Denial> {
+/// The refusal of a statement that could not be edited.
+pub(super) fn not_spliced(
+    statement: &Statement,
+    fault: &SpliceFault,
+    (scope, snapshot): (&Scope, &Snapshot),
+    masked: Option<&Masked<'_>>,
+) -> Box<Denial> {
+    if let SpliceFault::Value(why) = fault {
+        return given::refused(statement, why, (scope, snapshot), masked);
+    }
     let origin = scope.masks.first().map_or(&scope.origin, |rule| &rule.origin);
     let asked = format!("{} of a masked table", verb(statement.class));
     let hint = "write the table's name plainly, and columns without its schema";

@@ -129,6 +129,7 @@ fn as_set(name: &str, value: &str, scope: &Scope, snapshot: &Snapshot) -> Result
         leaves: Vec::new(),
         tried: Vec::new(),
         hangs: Vec::new(),
+        proposed: Vec::new(),
     };
     match judge::judge(&statement, scope, &Ground::here("", snapshot)) {
         Decision::Allow(_) => Ok(()),

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::process::Process;
-use crate::sql::splice::{Replacement, SpliceFault};
+use crate::sql::splice::{Edits, SpliceFault};
 use crate::sql::{Snapshot, Statement, Unreadable};
 
 /// What reading may cost.
@@ -107,8 +107,8 @@ impl Reader {
     }
 
     /// Puts something else into a text as [`crate::sql::splice::splice`] does, in a worker.
-    pub fn splice(&self, text: &str, replacements: &[Replacement]) -> Result<String, SpliceFault> {
-        self.work(|process, until| process.splice(text, replacements, until))?
+    pub fn splice(&self, text: &str, edits: &Edits) -> Result<String, SpliceFault> {
+        self.work(|process, until| process.splice(text, edits, until))?
     }
 
     /// Has a worker do something, and counts what becomes of it.

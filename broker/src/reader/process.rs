@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{Limits, frame};
-use crate::sql::splice::{Replacement, SpliceFault};
+use crate::sql::splice::{Edits, SpliceFault};
 use crate::sql::{Snapshot, Statement, Unreadable};
 
 /// A worker keeps the memory of its largest tree. After this many bytes of text a fresh one takes its place.
@@ -113,14 +113,9 @@ impl Process {
     }
 
     /// Has it put something else into a text. After a fault it is of no more use.
-    pub fn splice(
-        &mut self,
-        text: &str,
-        replacements: &[Replacement],
-        until: Instant,
-    ) -> Result<Result<String, SpliceFault>, Fault> {
+    pub fn splice(&mut self, text: &str, edits: &Edits, until: Instant) -> Result<Result<String, SpliceFault>, Fault> {
         self.read += text.len();
-        let asked = serde_json::to_vec(&(text, replacements)).map_err(|_| Fault::Garbled)?;
+        let asked = serde_json::to_vec(&(text, edits)).map_err(|_| Fault::Garbled)?;
         let answer = self
             .exchange((frame::SPLICE, &asked), until)
             .map_err(|error| self.fault(&error))?;

@@ -5,7 +5,7 @@ use std::io;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 use super::frame;
-use crate::sql::splice::{Replacement, splice};
+use crate::sql::splice::{Edits, splice};
 use crate::sql::{self, Snapshot};
 
 /// Answers texts until the broker closes its side. `memory` in megabytes of address space, `cpu` in seconds of
@@ -36,9 +36,9 @@ pub fn serve(memory: u64, cpu: u64) -> io::Result<()> {
                 frame::write(&mut to, frame::READ, &serde_json::to_vec(&read)?)?;
             }
             frame::SPLICE => {
-                let (text, replacements): (String, Vec<Replacement>) = serde_json::from_slice(&body)?;
+                let (text, edits): (String, Edits) = serde_json::from_slice(&body)?;
                 more_time(cpu)?;
-                let spliced = splice(&text, &replacements);
+                let spliced = splice(&text, &edits);
                 frame::write(&mut to, frame::SPLICED, &serde_json::to_vec(&spliced)?)?;
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),

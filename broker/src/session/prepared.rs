@@ -12,7 +12,7 @@ use crate::decide::judge::Ground;
 use crate::decide::{Decision, Denial, Permit, judge};
 use crate::policy::Scope;
 use crate::reader::Reader;
-use crate::sql::splice::{Replacement, splice};
+use crate::sql::splice::{Edits, splice};
 use crate::sql::{self, Barrier, Class, Names, Snapshot, Statement, Unreadable};
 
 /// Decisions kept per runtime, by count and by bytes of SQL text.
@@ -258,6 +258,7 @@ fn is_plain(statement: &Statement) -> bool {
         Class::Select | Class::Insert | Class::Update | Class::Delete
     ) && statement.settings.is_empty()
         && statement.asks.is_empty()
+        && statement.proposed.is_empty()
         && !statement.by_number
         && statement.opaque.is_empty()
         && statement.barrier == Barrier::None
@@ -279,13 +280,12 @@ impl Reading {
     fn small(text: &str, scope: &Scope, snapshot: &Snapshot) -> Option<Self> {
         let read = sql::read_small(text, snapshot)?;
         let grew = Cell::new(false);
-        let splice = |text: &str, replacements: &[Replacement]| {
-            let added: usize = replacements.iter().map(|replacement| replacement.stand.size()).sum();
-            if text.len() + added > MAX_REWRITTEN {
+        let splice = |text: &str, edits: &Edits| {
+            if text.len() + edits.size(text) > MAX_REWRITTEN {
                 grew.set(true);
                 return Err(Unreadable::TooLarge.into());
             }
-            splice(text, replacements)
+            splice(text, edits)
         };
         let ground = Ground {
             text,
@@ -298,7 +298,7 @@ impl Reading {
 
     /// Has a text read by another process, and judges it. Blocking.
     pub fn elsewhere(text: &str, scope: &Scope, snapshot: &Arc<Snapshot>, reader: &Reader) -> Self {
-        let splice = |text: &str, replacements: &[Replacement]| reader.splice(text, replacements);
+        let splice = |text: &str, edits: &Edits| reader.splice(text, edits);
         let ground = Ground {
             text,
             snapshot,

@@ -43,25 +43,19 @@ impl<C> Session<C> {
         if !inside || oids.is_empty() || self.link.target.role().is_none() {
             return Ok(Some(()));
         }
-        let asked = format!(
-            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.rolname, v.relname, d.base))::pg_catalog.text \
-             FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace \
-             JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) v.relowner \
-             JOIN (SELECT w.ev_class AS view, pg_catalog.min(d.refobjid)::pg_catalog.int8 AS base \
-               FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) w.oid \
-               AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
-               WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-               AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}) GROUP BY w.ev_class) d ON d.view OPERATOR(pg_catalog.=) v.oid \
-             WHERE n.nspname OPERATOR(pg_catalog.=) {schema} AND pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER')",
-            schema = literal(SCHEMA),
-            oids = array(&oids),
-        );
-        let Some(found) = self.own_run(&[asked]).await? else {
-            return Ok(None);
+        let mut known = BTreeSet::new();
+        let mut found = loop {
+            let Some(found) = self.hooked(&oids).await? else {
+                return Ok(None);
+            };
+            let names: BTreeSet<String> = found.iter().map(|(_, view, _)| view.clone()).collect();
+            if names.is_subset(&known) {
+                break found;
+            }
+            // While others are waited for the broker can make a view for a new grant: hence another look.
+            known.extend(names.iter().cloned());
+            self.anew.moves(names).await;
         };
-        let mut found: Vec<(String, String, u32)> = found
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
         let depth = |oid: u32| {
             let mut all = before.relations.values().flat_map(BTreeMap::values);
             let relation = all.find(|relation| relation.oid == oid);
@@ -80,10 +74,31 @@ impl<C> Session<C> {
             return Ok(Some(()));
         }
         batch.push(self.own_role());
-        self.anew
-            .moves(found.into_iter().map(|(_, view, _)| view).collect())
-            .await;
         Ok(self.own_run(&batch).await?.map(|_| ()))
+    }
+
+    /// The views that read one of these relations: the keeper, the view, the first relation it reads. `None` when the
+    /// statement failed inside a pipeline.
+    async fn hooked(&mut self, oids: &BTreeSet<u32>) -> Result<Option<Vec<(String, String, u32)>>, End> {
+        let asked = format!(
+            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.rolname, v.relname, d.base))::pg_catalog.text \
+             FROM pg_catalog.pg_class v JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace \
+             JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) v.relowner \
+             JOIN (SELECT w.ev_class AS view, pg_catalog.min(d.refobjid)::pg_catalog.int8 AS base \
+               FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) w.oid \
+               AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+               WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+               AND d.refobjid OPERATOR(pg_catalog.=) ANY ({oids}) GROUP BY w.ev_class) d ON d.view OPERATOR(pg_catalog.=) v.oid \
+             WHERE n.nspname OPERATOR(pg_catalog.=) {schema} AND pg_catalog.pg_has_role(SESSION_USER, r.oid, 'MEMBER')",
+            schema = literal(SCHEMA),
+            oids = array(oids),
+        );
+        let found = self.own_run(&[asked]).await?;
+        Ok(found.map(|found| {
+            found
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        }))
     }
 
     /// Makes the views that scopes in use here need of what `defines` names, as it is now.

@@ -160,6 +160,8 @@ pub struct Statement {
     pub sources: Vec<Source>,
     /// What it reads of relations elsewhere: of what it writes to, in definitions, as a whole. Nothing can stand there.
     pub direct: Vec<Touch>,
+    /// What ON CONFLICT DO UPDATE takes of the rows that were to be inserted.
+    pub proposed: Vec<Proposed>,
     /// Relations that get, or whose columns get, another name.
     pub renames: Vec<(String, String)>,
     /// Partitions and children that it takes from their parents, and parents that lose them.
@@ -179,6 +181,25 @@ impl Statement {
         });
         self.touches.iter().chain(behind)
     }
+}
+
+/// What one ON CONFLICT DO UPDATE takes of `excluded`, the row that was to be inserted. PostgreSQL asks for the right to read
+/// the table's own column for that, though no value of the table's is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// The schema of the table that is inserted into.
+    pub schema: String,
+    /// The table.
+    pub name: String,
+    /// The columns that the rows of the statement give values for, in their order.
+    pub given: Vec<String>,
+    /// The columns that make a conflict; `None` where they are not named plainly.
+    pub arbiters: Option<Vec<String>>,
+    /// Each column that is taken, and where `excluded.column` begins, in bytes, when it is the whole of what some column
+    /// is set to.
+    pub taken: Vec<(String, Option<usize>)>,
+    /// The row is taken as a whole.
+    pub whole: bool,
 }
 
 /// How COPY … TO writes rows: in the usual way of text, csv or binary format, nothing about delimiters, quotes and escapes

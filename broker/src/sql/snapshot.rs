@@ -84,6 +84,8 @@ pub struct Attached {
     pub leaks: bool,
     /// What CREATE RULE turns into something else: `insert`, `update`, `delete`.
     pub rules: Vec<String>,
+    /// A trigger may change a row before it is inserted.
+    pub prepares: bool,
     /// Triggers whose functions are SECURITY DEFINER.
     pub triggers: Vec<Trigger>,
     /// SECURITY DEFINER functions in the query of a view, in defaults, generated columns, checks and indexes.
@@ -94,6 +96,8 @@ pub struct Attached {
     pub references: Vec<Reference>,
     /// SECURITY DEFINER functions that come with the types of its columns, of its row or of its indexes.
     pub values: Vec<Call>,
+    /// Constraints that are not tried on older rows yet (NOT VALID), by name, with their columns.
+    pub unproven: Vec<(String, Vec<String>)>,
     /// Columns that are not of one of [`Overloads::types`]; known only where some overload is shy.
     pub odd: Vec<String>,
     /// Generated columns, each with every column that it is computed from.

@@ -1,6 +1,7 @@
 //! Something else in the place of a relation: the text is edited byte by byte where the relation stands, read again, and
 //! its tree compared with the tree that was to come out. Nothing of a text is ever printed anew.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,10 @@ use super::grammar::nodes::Token;
 use super::grammar::{self, Unreadable};
 use super::quote::{identifier, qualified};
 use super::source::{Form, Source};
+
+mod values;
+
+pub use values::{Given, GivenColumn};
 
 /// What shall stand in the place of one [`Source`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +51,38 @@ impl Stand {
     }
 }
 
+/// All that is edited of one statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edits {
+    /// What stands in the place of relations.
+    pub rows: Vec<Replacement>,
+    /// Columns of `excluded` that the statement's own values stand for.
+    pub values: Vec<Given>,
+}
+
+impl Edits {
+    /// Nothing is edited.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.values.is_empty()
+    }
+
+    /// How much longer `text` becomes at most, in bytes, but for some constant part of each edit.
+    pub fn size(&self, text: &str) -> usize {
+        let rows: usize = self.rows.iter().map(|replacement| replacement.stand.size()).sum();
+        // A row of two characters is written with two casts.
+        rows + self.values.len() * text.len() * 8
+    }
+}
+
 /// Why the text could not be edited. All of them mean that it must not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SpliceFault {
     /// The place is written in a way that is not edited.
     #[error("{0}")]
     Place(String),
+    /// A value that the statement gives cannot be put where it takes it from the row that was to be inserted.
+    #[error("{0}")]
+    Value(Cow<'static, str>),
     /// The edited text means something else than was meant.
     #[error("the rewritten statement does not read as it was meant to")]
     Mismatch,
@@ -60,13 +91,17 @@ pub enum SpliceFault {
     Unreadable(#[from] Unreadable),
 }
 
-/// Puts every replacement into `text`, which holds one statement, and proves that nothing else changed. Expensive: the
+/// Makes every edit of `text`, which holds one statement, and proves that nothing else changed. Expensive: the
 /// text is read twice, on a stack of its own.
-pub fn splice(text: &str, replacements: &[Replacement]) -> Result<String, SpliceFault> {
+pub fn splice(text: &str, wanted: &Edits) -> Result<String, SpliceFault> {
+    let replacements = wanted.rows.as_slice();
     let tokens = grammar::tokens(text)?;
     let mut edits = Vec::new();
     for replacement in replacements {
         edits.extend(edits_of(text, &tokens, replacement)?);
+    }
+    for given in &wanted.values {
+        edits.push(values::edit(text, &tokens, given)?);
     }
     edits.sort_by_key(|(range, _)| (range.start, range.end));
     edits.dedup();
@@ -80,12 +115,17 @@ pub fn splice(text: &str, replacements: &[Replacement]) -> Result<String, Splice
         .collect::<Result<_, _>>()?;
     let same = grammar::on_a_big_stack(|| {
         grammar::read(text, |tree| {
-            let mut expected = tree_of(tree)?;
+            let mut expected = tree_of(tree).ok_or(SpliceFault::Mismatch)?;
             for (replacement, query) in replacements.iter().zip(&queries) {
                 let mut done = Done::default();
                 expect(&mut expected, replacement, query, &mut done);
                 if !done.is_as_wanted(replacement) {
-                    return None;
+                    return Err(SpliceFault::Mismatch);
+                }
+            }
+            for given in &wanted.values {
+                if values::expect(&mut expected, given)? != 1 {
+                    return Err(SpliceFault::Mismatch);
                 }
             }
             without_places(&mut expected);
@@ -94,13 +134,13 @@ pub fn splice(text: &str, replacements: &[Replacement]) -> Result<String, Splice
                 without_places(&mut found);
                 Some(found == expected)
             });
-            Some(same)
+            Ok(same?)
         })
-    })??;
-    match same {
-        Some(Ok(Some(true))) => Ok(edited),
-        Some(Err(fault)) => Err(fault.into()),
-        _ => Err(SpliceFault::Mismatch),
+    })???;
+    if same == Some(true) {
+        Ok(edited)
+    } else {
+        Err(SpliceFault::Mismatch)
     }
 }
 

@@ -11,7 +11,7 @@ use tests::{House, Plan};
 use crate::{client, nothing_refused, python, report, script};
 
 /// Within this time a broker has read what was changed in its policies.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The masks' own tables, under a scope that may ask the catalogs what a client asks.
 pub async fn house(mut plan: Plan) -> Result<House> {
@@ -58,7 +58,7 @@ async fn clients_and_mappers(house: House, arguments: &[&str]) -> Result<()> {
         "asyncpg twice",
     ];
     let mapped = if arguments.is_empty() {
-        ["sqlalchemy own row", "django gone"]
+        ["sqlalchemy upserts", "django upserts"]
     } else {
         ["sqlalchemy token joins", "django token joins"]
     };

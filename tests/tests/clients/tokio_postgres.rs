@@ -162,10 +162,19 @@ async fn copies(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the server runs the sleeper.
+async fn asleep(house: &House) -> Result<()> {
+    let sleepers = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'";
+    while house.cluster.psql("shop", sleepers)? != "1" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 async fn cancels(house: &House, client: &Client) -> Result<()> {
     let token = client.cancel_token();
     let (slept, sent) = futures_util::join!(client.query("SELECT pg_sleep(30)", &[]), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        asleep(house).await?;
         // In plain text, as libpq before 17 sends it.
         let plain = tokio::net::TcpStream::connect(("127.0.0.1", house.port)).await?;
         token.cancel_query_raw(plain, NoTls).await?;
@@ -174,7 +183,7 @@ async fn cancels(house: &House, client: &Client) -> Result<()> {
     sent?;
     assert_eq!(slept.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
     let (slept, sent) = futures_util::join!(client.query("SELECT pg_sleep(30)", &[]), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        asleep(house).await?;
         token
             .cancel_query_raw(tls(house.port, house.authority.pem()).await?, NoTls)
             .await?;

@@ -1,7 +1,5 @@
 //! Bombs, bounds, and the proof that small texts stay on a small stack.
 
-use std::time::{Duration, Instant};
-
 use super::*;
 use crate::sql::lower;
 use crate::sql::sample;
@@ -125,13 +123,7 @@ fn a_text_that_is_large_in_any_respect_is_not_read_as_a_small_one() {
 fn the_second_reader_is_bounded_too() {
     let snapshot = sample::fixture();
     for (name, text) in deepest(200) {
-        let started = Instant::now();
         assert!(lower::read(&text, &snapshot).is_ok(), "{name}");
-        assert!(
-            started.elapsed() < Duration::from_secs(2),
-            "{name}: {:?}",
-            started.elapsed()
-        );
     }
 }
 
@@ -143,22 +135,16 @@ fn the_deepest_texts_are_read_on_a_stack_of_their_own_or_refused() {
         assert!(matches!(read, Ok(_) | Err(Unreadable::TooDeep)), "{name}");
     }
     for (name, text) in nests(50_000) {
-        let started = Instant::now();
         let read = lower::read(&text, &snapshot);
         assert!(
             matches!(read, Err(Unreadable::TooDeep | Unreadable::TooLarge)),
             "{name}: {read:?}"
         );
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{name}: {:?}",
-            started.elapsed()
-        );
     }
 }
 
 #[test]
-fn bombs_are_refused_quickly() {
+fn bombs_are_refused() {
     let snapshot = sample::fixture();
     let wide = format!(
         "UPDATE scratch SET ({}) = (SELECT {})",
@@ -196,13 +182,7 @@ fn bombs_are_refused_quickly() {
         ("NUL", "SELECT 1\0; DROP TABLE orders".to_owned(), Unreadable::Nul),
     ];
     for (name, text, expected) in bombs {
-        let started = Instant::now();
         assert_eq!(lower::read(&text, &snapshot), Err(expected), "{name}");
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{name}: {:?}",
-            started.elapsed()
-        );
     }
 }
 

@@ -87,6 +87,7 @@ impl<'a> Walk<'a> {
             self.new_owner(host);
         }
         let def = def.as_deref();
+        self.tries(command, host);
         match AlterTableType::try_from(*subtype) {
             Ok(AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType) => self.column_type(name, def, host),
             Ok(AlterTableType::AtColumnDefault | AlterTableType::AtSetExpression) => self.maybe(def),
@@ -108,7 +109,7 @@ impl<'a> Walk<'a> {
                 AlterTableType::AtAttachPartition
                 | AlterTableType::AtDetachPartition
                 | AlterTableType::AtDetachPartitionFinalize,
-            ) => self.partition(def),
+            ) => self.partition(def, host),
             Ok(AlterTableType::AtAddInherit) => self.inherit(def),
             Ok(AlterTableType::AtDropInherit) => {
                 self.inherit(def);
@@ -159,9 +160,60 @@ impl<'a> Walk<'a> {
             return;
         };
         self.column_definition(column, host);
-        // A type of the job's own may try a check of its own on every value.
-        if !name.is_empty() && self.type_name(column.type_name.as_ref()).is_some() {
+        // Every value is converted, and some may not fit; a type of the job's own may try a check of its own.
+        if !name.is_empty() && !self.widens(name, column, host) {
             self.looks_at_host([name]);
+        }
+    }
+
+    /// What is tried on the values that are there, and what they are: no NULL, or a constraint that was waiting for it.
+    fn tries(&mut self, command: &nodes::AlterTableCmd, host: &Host<'_>) {
+        match AlterTableType::try_from(command.subtype) {
+            Ok(AlterTableType::AtSetNotNull) => self.looks_at_host([command.name.as_str()]),
+            Ok(AlterTableType::AtValidateConstraint) => {
+                let relation = self.snapshot.relation(host.schema, host.name);
+                let waiting = relation.into_iter().flat_map(|relation| &relation.attached.unproven);
+                for (_, columns) in waiting.filter(|(name, _)| *name == command.name) {
+                    self.looks_at_host(columns.iter().map(String::as_str));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether every value of the column fits into its new type, whatever it is.
+    fn widens(&mut self, name: &str, column: &nodes::ColumnDef, host: &Host<'_>) -> bool {
+        let Some(new) = column.type_name.as_ref().filter(|_| column.raw_default.is_none()) else {
+            return false;
+        };
+        if self.type_name(Some(new)).is_some() || !new.array_bounds.is_empty() || new.setof {
+            return false;
+        }
+        let relation = self.snapshot.relation(host.schema, host.name);
+        let old = relation.and_then(|relation| {
+            let at = relation.columns.iter().position(|known| known == name)?;
+            relation.facts.get(at).map(|fact| &fact.of)
+        });
+        let (Some(old), Some(names)) = (old, strings(&new.names)) else {
+            return false;
+        };
+        let (["pg_catalog", new_name] | [new_name]) = names.as_slice() else {
+            return false;
+        };
+        let modifiers: Option<Vec<i64>> = new.typmods.iter().map(number).collect();
+        let bare = old.name.split('(').next().unwrap_or_default();
+        let had = old.modifiers();
+        match (bare, *new_name, modifiers.as_deref()) {
+            ("character varying" | "text", "text" | "varchar", Some([]))
+            | ("numeric", "numeric", Some([]))
+            | ("smallint", "int2" | "int4" | "int8", Some([]))
+            | ("integer", "int4" | "int8", Some([]))
+            | ("bigint", "int8", Some([])) => true,
+            ("character varying", "varchar", Some([length])) => had.first().is_some_and(|old| old <= length),
+            ("numeric", "numeric", Some([digits, scale])) => {
+                matches!(had.as_slice(), [old, old_scale] if old_scale <= scale && old - old_scale <= digits - scale)
+            }
+            _ => false,
         }
     }
 
@@ -183,7 +235,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn partition(&mut self, def: Option<&Node>) {
+    fn partition(&mut self, def: Option<&Node>, host: &Host<'_>) {
         let Some(Some(NodeEnum::PartitionCmd(nodes::PartitionCmd {
             name,
             bound,
@@ -195,6 +247,9 @@ impl<'a> Walk<'a> {
         };
         let part = self.touch_target(Class::Alter, name.as_ref(), false);
         if let Some(bound) = bound {
+            if let Some(whole) = self.snapshot.relation(host.schema, host.name) {
+                self.looks_at_bounds(whole);
+            }
             self.partition_bound(bound);
         } else if let Some(part) = part {
             self.leaves.push((part.schema.clone(), part.name.clone()));
@@ -386,6 +441,16 @@ impl<'a> Walk<'a> {
         for child in self.family(dropped) {
             self.touch_relation(Class::Drop, child);
         }
+    }
+}
+
+fn number(node: &Node) -> Option<i64> {
+    match &node.node {
+        Some(NodeEnum::AConst(nodes::AConst {
+            val: Some(nodes::a_const::Val::Ival(nodes::Integer { ival })),
+            ..
+        })) => Some(i64::from(*ival)),
+        _ => None,
     }
 }
 

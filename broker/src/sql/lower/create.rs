@@ -70,6 +70,9 @@ impl<'a> Walk<'a> {
             // Rows put into the new table show up in the parent.
             if let Some(parent) = self.listed_range(parent) {
                 self.touch_relation(Class::Alter, parent);
+                if partbound.is_some() {
+                    self.looks_at_bounds(parent);
+                }
                 // A check that comes with the new table is tried on every row of the parent's that gets there.
                 item.columns.extend(Item::relation(parent, None).columns);
             }
@@ -163,7 +166,7 @@ impl<'a> Walk<'a> {
         for node in constraints {
             match &node.node {
                 Some(NodeEnum::Constraint(constraint)) => {
-                    if constraint.pktable.is_some() {
+                    if constraint.pktable.is_some() || is_unique(constraint) {
                         self.looks_at_host([colname.as_str()]);
                     }
                     self.constraint(constraint, host);
@@ -189,12 +192,12 @@ impl<'a> Walk<'a> {
             generated_when: _,
             generated_kind: _,
             nulls_not_distinct: _,
-            keys: _,
+            keys,
             without_overlaps: _,
             including: _,
             exclusions,
             options,
-            indexname: _,
+            indexname,
             indexspace,
             reset_default_tblspc: _,
             access_method: _,
@@ -225,6 +228,16 @@ impl<'a> Walk<'a> {
         for exclusion in exclusions {
             self.exclusion(exclusion);
         }
+        if is_unique(constraint) {
+            self.looks_at_host(strings(keys).unwrap_or_default());
+            if let Some(index) = self
+                .snapshot
+                .relation(host.schema, indexname)
+                .filter(|_| !indexname.is_empty())
+            {
+                self.looks_at_host(index.key.iter().map(String::as_str));
+            }
+        }
         if let Some(referenced) = pktable {
             self.looks_at_host(strings(fk_attrs).unwrap_or_default());
             self.references(referenced, &strings(pk_attrs).unwrap_or_default(), host);
@@ -240,6 +253,7 @@ impl<'a> Walk<'a> {
         if let [element, operator] = pair
             && let Some(NodeEnum::List(nodes::List { items: operator })) = &operator.node
         {
+            self.looks_at_elements(std::slice::from_ref(element));
             self.index_elements(std::slice::from_ref(element), false);
             self.operator(operator);
         } else {
@@ -257,6 +271,20 @@ impl<'a> Walk<'a> {
                 self.looks_at(base.relation, [&base.name.to_owned()]);
             }
         }
+    }
+
+    /// [`Walk::looks_at_host`] of the plain columns of an index that lets no two rows be alike.
+    fn looks_at_elements(&mut self, elements: &[Node]) {
+        for element in elements {
+            if let Some(NodeEnum::IndexElem(element)) = &element.node {
+                self.looks_at_host([element.name.as_str()]);
+            }
+        }
+    }
+
+    /// A new partition: rows are tried that are in it, or in the default one, and the columns that choose tell which.
+    pub(super) fn looks_at_bounds(&mut self, whole: &Relation) {
+        self.looks_at(whole, &whole.attached.keys);
     }
 
     /// A foreign key puts triggers on the table it points to and tells which values stand there.
@@ -354,7 +382,7 @@ impl<'a> Walk<'a> {
             old_number: _,
             old_create_subid: _,
             old_first_relfilelocator_subid: _,
-            unique: _,
+            unique,
             nulls_not_distinct: _,
             primary: _,
             isconstraint: _,
@@ -379,6 +407,9 @@ impl<'a> Walk<'a> {
         self.in_level(|walk| {
             walk.add_item(Item::relation(relation, None));
             walk.index_elements(index_params, false);
+            if *unique {
+                walk.looks_at_elements(index_params);
+            }
             walk.index_elements(index_including_params, false);
             walk.maybe(where_clause.as_deref());
         });
@@ -514,6 +545,14 @@ fn new_table<'a>(name: &str, elements: &[Node]) -> Item<'a> {
         }
     }
     item
+}
+
+/// UNIQUE and PRIMARY KEY: whether two rows are alike is tried, and for the latter whether a column is NULL.
+fn is_unique(constraint: &nodes::Constraint) -> bool {
+    matches!(
+        ConstrType::try_from(constraint.contype),
+        Ok(ConstrType::ConstrUnique | ConstrType::ConstrPrimary | ConstrType::ConstrNotnull)
+    )
 }
 
 /// Whether a column of this type comes with a sequence of its own.

@@ -8,7 +8,7 @@ use super::scope::{Column, Item, Output};
 use crate::mask::Category;
 use crate::sql::grammar::NodeEnum;
 use crate::sql::grammar::nodes::{self, DropBehavior, Node, OnConflictAction};
-use crate::sql::{Class, Columns, Copied, Holds, Kind, Relation, RelationKind, TEMPORARY};
+use crate::sql::{Class, Columns, Copied, Holds, Kind, Proposed, Relation, RelationKind, TEMPORARY};
 
 impl<'a> Walk<'a> {
     /// The target of a statement, and the item under which the statement sees it.
@@ -48,10 +48,11 @@ impl<'a> Walk<'a> {
         let outer = self.ctes.len();
         self.with(with_clause.as_ref());
         let target = self.dml_target(relation.as_ref());
+        let mut given = Vec::new();
         if let Some((relation, _)) = &target {
             let columns = self.target_columns(cols, relation);
             let source = select_stmt.as_deref();
-            let given = if columns.is_empty() {
+            given = if columns.is_empty() {
                 relation
                     .columns
                     .iter()
@@ -77,7 +78,10 @@ impl<'a> Walk<'a> {
             if let Some((relation, item)) = target {
                 walk.add_item(item);
                 if let Some(clause) = on_conflict_clause {
-                    walk.on_conflict(clause, relation);
+                    // A query without a list of columns may give all of them.
+                    let all = || relation.columns.iter().map(String::as_str).collect();
+                    let given = if given.is_empty() { all() } else { given };
+                    walk.on_conflict(clause, relation, &given);
                 }
             }
             walk.returning(returning_clause.as_ref())
@@ -110,7 +114,7 @@ impl<'a> Walk<'a> {
         names
     }
 
-    fn on_conflict(&mut self, clause: &nodes::OnConflictClause, relation: &'a Relation) {
+    fn on_conflict(&mut self, clause: &nodes::OnConflictClause, relation: &'a Relation, given: &[&str]) {
         let nodes::OnConflictClause {
             action,
             infer,
@@ -118,6 +122,7 @@ impl<'a> Walk<'a> {
             where_clause,
             location: _,
         } = clause;
+        let mut arbiters = None;
         if let Some(infer) = infer {
             let nodes::InferClause {
                 index_elems,
@@ -130,6 +135,11 @@ impl<'a> Walk<'a> {
                 self.arbiter(conname, relation);
             }
             self.maybe(where_clause.as_deref());
+            arbiters = match (conname.as_str(), where_clause) {
+                ("", None) => index_elems.iter().map(plain_element).collect(),
+                ("", Some(_)) => None,
+                (name, _) => self.index_of(name, relation).map(|index| index.key.clone()),
+            };
         }
         match OnConflictAction::try_from(*action) {
             Ok(OnConflictAction::OnconflictNothing) => {}
@@ -145,16 +155,58 @@ impl<'a> Walk<'a> {
                         base: None,
                     })
                     .collect();
+                excluded.proposed = true;
                 self.add_item(excluded);
+                self.proposed.push(Proposed {
+                    schema: relation.schema.clone(),
+                    name: relation.name.clone(),
+                    given: given.iter().map(|&column| column.to_owned()).collect(),
+                    arbiters,
+                    taken: Vec::new(),
+                    whole: false,
+                });
                 let columns = self.target_columns(target_list, relation);
                 self.writes(relation, Class::Update, &Written::Updated(&columns, target_list));
                 self.touch(Class::Update, &relation.schema, &relation.name, columns);
                 self.condition(where_clause.as_deref());
+                self.takes_plainly(target_list);
                 if let Some(level) = self.levels.last_mut() {
                     level.items.pop();
                 }
             }
             _ => self.opaque("ON CONFLICT of an unknown kind"),
+        }
+    }
+
+    /// Something of the row that was to be inserted is read: a column, or all of it.
+    pub(super) fn takes(&mut self, item: &Item<'a>, column: Option<&str>) {
+        if let Some(proposed) = self.proposed.last_mut().filter(|_| item.proposed) {
+            match column {
+                Some(column) => proposed.taken.push((column.to_owned(), None)),
+                None => proposed.whole = true,
+            }
+        }
+    }
+
+    /// Which of what was taken stands alone on the right of `=` in SET.
+    fn takes_plainly(&mut self, targets: &[Node]) {
+        let Some(proposed) = self.proposed.last_mut() else {
+            return;
+        };
+        for target in targets {
+            let Some(NodeEnum::ResTarget(target)) = &target.node else {
+                continue;
+            };
+            if let Some(NodeEnum::ColumnRef(nodes::ColumnRef { fields, location })) =
+                target.val.as_ref().and_then(|value| value.node.as_ref())
+                && let Some(["excluded", name]) = strings(fields).as_deref()
+                && let Some(taken) = proposed
+                    .taken
+                    .iter_mut()
+                    .find(|(taken, at)| taken == name && at.is_none())
+            {
+                taken.1 = usize::try_from(*location).ok();
+            }
         }
     }
 
@@ -360,6 +412,14 @@ impl<'a> Walk<'a> {
                 None => self.opaque("a COPY option of an unknown kind"),
             }
         }
+    }
+}
+
+/// The column that an element of ON CONFLICT (…) is, when it is nothing but that.
+fn plain_element(node: &Node) -> Option<String> {
+    match &node.node {
+        Some(NodeEnum::IndexElem(element)) if element.expr.is_none() => Some(element.name.clone()),
+        _ => None,
     }
 }
 

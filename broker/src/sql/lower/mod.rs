@@ -35,8 +35,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::grammar::{self, Respelled, Tree, Unreadable, nodes};
 use super::{
-    Ask, Barrier, Block, Class, Columns, Copied, Effect, FunctionName, Hang, Kind, Names, Relation, Setting, Snapshot,
-    Source, Statement, Touch, Uncounted, tripwire,
+    Ask, Barrier, Block, Class, Columns, Copied, Effect, FunctionName, Hang, Kind, Names, Proposed, Relation, Setting,
+    Snapshot, Source, Statement, Touch, Uncounted, tripwire,
 };
 use scope::{Cte, Level};
 
@@ -151,6 +151,7 @@ struct Walk<'a> {
     replaceable: bool,
     /// Reads of relations anywhere else.
     direct: BTreeMap<(String, String), Columns>,
+    proposed: Vec<Proposed>,
     renames: Vec<(String, String)>,
     leaves: Vec<(String, String)>,
     tried: Vec<(String, String)>,
@@ -194,6 +195,7 @@ impl<'a> Walk<'a> {
             sources: Vec::new(),
             replaceable: false,
             direct: BTreeMap::new(),
+            proposed: Vec::new(),
             renames: Vec::new(),
             leaves: Vec::new(),
             tried: Vec::new(),
@@ -248,6 +250,7 @@ impl<'a> Walk<'a> {
             reaches,
             sources: self.sources,
             direct: direct.collect(),
+            proposed: self.proposed,
             renames: self.renames,
             leaves: self.leaves,
             tried: self.tried,

@@ -28,6 +28,8 @@ pub(super) struct Item<'a> {
     pub(super) locks: Vec<&'a Relation>,
     /// It is what the statement updates or deletes from.
     pub(super) target: bool,
+    /// It is the row that was to be inserted.
+    pub(super) proposed: bool,
 }
 
 /// One visible column.
@@ -141,6 +143,7 @@ impl<'a> Item<'a> {
             open: false,
             locks: vec![relation],
             target: false,
+            proposed: false,
         }
     }
 
@@ -154,6 +157,7 @@ impl<'a> Item<'a> {
             open: output.open,
             locks: Vec::new(),
             target: false,
+            proposed: false,
         }
     }
 
@@ -241,6 +245,7 @@ impl<'a> Walk<'a> {
     /// Reads an item's row as one value.
     fn read_whole(&mut self, item: &Item<'a>) {
         self.target_reads += usize::from(item.target);
+        self.takes(item, None);
         for (relation, source) in &item.relations {
             self.read_row(relation, *source);
         }
@@ -326,6 +331,7 @@ impl<'a> Walk<'a> {
         let found = item.find(name);
         if !found.is_empty() {
             self.target_reads += usize::from(item.target);
+            self.takes(&item, Some(name));
             self.read_columns(&found);
         } else if item.open {
             // Either a column that is not known here, or attribute notation, which calls a function.
@@ -377,6 +383,7 @@ impl<'a> Walk<'a> {
         let mut output = Output::default();
         for item in items {
             output.open |= item.open;
+            self.takes(item, None);
             if !self.pays(item.columns.len() * KEPT) || output.names.len() + item.columns.len() > MAX_COLUMNS {
                 self.opaque("more columns than a result can have");
                 break;

@@ -36,7 +36,11 @@ fn rewritten_to(text: &str, stand: &Stand) -> Result<String, String> {
         })
         .collect();
     assert!(!replacements.is_empty(), "{text}");
-    splice(text, &replacements).map_err(|fault| fault.to_string())
+    let edits = Edits {
+        rows: replacements,
+        values: Vec::new(),
+    };
+    splice(text, &edits).map_err(|fault| fault.to_string())
 }
 
 /// Texts, and what becomes of them.
