@@ -402,6 +402,18 @@ async fn honest_clients_get_through_the_barriers() -> Result<()> {
             ],
             "CZEZ12C12DCZ",
         ),
+        // pgjdbc's way: the schema is still to be read again when the ROLLBACK is prepared and bound.
+        (
+            vec![
+                (query("SET search_path = app"), 1),
+                (query("BEGIN; ALTER TABLE app.events ADD m int"), 1),
+                (query("SELECT nothing FROM nowhere"), 1),
+                ([run("ROLLBACK"), sync(), run("RESET search_path"), sync()].concat(), 2),
+                ([run("BEGIN"), run("SELECT nothing FROM nowhere"), sync()].concat(), 1),
+                ([run("ROLLBACK"), sync(), run(READ), sync()].concat(), 2),
+            ],
+            "CZCCZEZ12CZ12CZ12CEZ12CZ12DCZ",
+        ),
         (
             vec![([run("SELECT app.still('x')"), run(READ), sync()].concat(), 1)],
             "12DC12DCZ",

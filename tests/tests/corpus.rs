@@ -162,6 +162,12 @@ in_parts!(
 );
 
 in_parts!(
+    nor_do_they_with_roles_behind_the_proxy,
+    sample 3 of 8,
+    |part| holds("tests/corpus/fresh", part, Layer::Both, &[Mode::Simple])
+);
+
+in_parts!(
     fresh_attacks_on_masks_do_not_work,
     first 0, second 1, third 2 of 3,
     |part| fresh("masks", part)
@@ -171,6 +177,19 @@ in_parts!(
     nor_do_they_where_the_database_keeps_the_masks,
     first 0, second 1, third 2, fourth 3, fifth 4, sixth 5 of 6,
     |part| fresh_under("masks", part, Layer::Both)
+);
+
+// Newer grammar, and names that change under a prepared statement.
+in_parts!(
+    fresh_attacks_at_the_edges_do_not_work,
+    first 0, second 1 of 2,
+    |part| fresh("edge", part)
+);
+
+in_parts!(
+    nor_do_those_with_roles_behind_the_proxy,
+    first 0, second 1 of 2,
+    |part| fresh_under("edge", part, Layer::Both)
 );
 
 // Migrations, ETL, ORMs and drivers, under the rules that their author would write.
@@ -209,7 +228,7 @@ async fn extensions_do_not_stop_honest_statements() -> Result<()> {
 /// A sample; `--bin corpus -- DIR --layer none` shows it of each.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_twentieth_fresh_attack_works_when_nobody_stops_it() -> Result<()> {
-    for folder in ["", "limits", "read-only", "masks", "mask-ddl"] {
+    for folder in ["", "limits", "read-only", "masks", "mask-ddl", "edge"] {
         let mut corpus = Corpus::read(&tests::house::root().join("tests/corpus/fresh").join(folder))?;
         corpus.cases.retain(|case| case.is_attack());
         corpus.cases = corpus.cases.into_iter().step_by(20).collect();

@@ -491,6 +491,27 @@ async fn two_brokers_share_a_database() -> Result<()> {
     Ok(())
 }
 
+/// The key of an advisory lock is nobody's secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_cannot_keep_others_from_grants() -> Result<()> {
+    let (house, admin) = house().await?;
+    let (job, idle) = (house.grant("migrate").await?, house.grant("migrate").await?);
+    let (login, bystander) = (
+        as_login(&house, &admin, &job).await?,
+        as_login(&house, &admin, &idle).await?,
+    );
+    let groups = "SELECT left(rolname, -24) FROM pg_roles WHERE rolname LIKE 'hoop\\_g\\_%'";
+    let key = format!("SELECT ('x' || encode(substr(sha256(({groups})::bytea), 1, 8), 'hex'))::bit(64)::bigint::text");
+    let key = value(&admin, &key).await?;
+    login.batch_execute(&format!("SELECT pg_advisory_lock({key})")).await?;
+    bystander.batch_execute("SELECT pg_advisory_lock(1)").await?;
+    let other = house.connect(&house.grant("read").await?).await?;
+    assert_eq!(value(&other, "SELECT 1::text").await?, "1");
+    assert!(login.batch_execute("SELECT 1").await.is_err(), "it goes on");
+    bystander.batch_execute("SELECT 1").await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_brokers_login_lacks_is_told_with_its_cure() -> Result<()> {
     let (house, admin) = house().await?;

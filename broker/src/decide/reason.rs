@@ -20,8 +20,8 @@ pub(super) enum Gap {
 /// A statement holds parts that were not understood.
 pub(super) fn opaque(statement: &Statement, scope: &Scope) -> Box<Denial> {
     let is_missing = |reason: &str| reason.ends_with("does not exist in the live schema");
-    // What stands in FROM without being there has no columns either.
-    let follows = |reason: &str| reason.ends_with("belongs to nothing in FROM");
+    // What stands in FROM without being there has no columns and no whole rows either.
+    let follows = |reason: &str| reason.ends_with("nothing in FROM");
     let all = statement.opaque.iter().map(String::as_str);
     let missing = all.clone().any(is_missing);
     let unresolved = missing && all.clone().all(|reason| is_missing(reason) || follows(reason));

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
 
 use super::fault::RoleFault;
-use super::names;
+use super::names::{self, Names};
 use super::views;
 use crate::catalog::{Part, query, read_user};
 use crate::decide::rewrite;
@@ -93,13 +94,34 @@ fn foreign_owner<'d>(right: &Right, document: &'d Document) -> Option<&'d str> {
         .map(|(.., owner)| owner.as_str())
 }
 
-/// Takes the lock under which scope roles of this database change, until the transaction is over.
-pub async fn lock(transaction: &Transaction<'_>, groups: &str) -> Result<(), tokio_postgres::Error> {
-    transaction
-        .execute(
-            "SELECT pg_catalog.pg_advisory_xact_lock($1)",
-            &[&names::lock_key(groups)],
+/// Takes the lock under which scope roles of this database change, until the transaction is over. A job that may take
+/// advisory locks could hold this one and keep everybody from grants; no honest one does: its session is ended.
+pub async fn lock(transaction: &Transaction<'_>, names: &Names) -> Result<(), tokio_postgres::Error> {
+    let key = names::lock_key(&names.groups);
+    let row = transaction
+        .query_one("SELECT pg_catalog.pg_try_advisory_xact_lock($1)", &[&key])
+        .await?;
+    if row.get(0) {
+        return Ok(());
+    }
+    transaction.batch_execute("SET LOCAL lock_timeout = '10s'").await?;
+    let ended = transaction
+        .query(
+            "SELECT a.usename::pg_catalog.text, pg_catalog.pg_terminate_backend(a.pid) \
+             FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid \
+             WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+             AND l.objsubid OPERATOR(pg_catalog.=) 1 AND ((l.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32) \
+               OPERATOR(pg_catalog.|) l.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) $1 \
+             AND pg_catalog.starts_with(a.usename::pg_catalog.text, $2)",
+            &[&key, &names.logins],
         )
+        .await?;
+    for row in ended {
+        let login: &str = row.get(0);
+        tracing::warn!(%login, "a job held the lock of the broker's own: its session was ended");
+    }
+    transaction
+        .execute("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[&key])
         .await
         .map(|_| ())
 }
@@ -144,7 +166,8 @@ pub async fn sync(
     let wanted = rewrite::views(scope, &snapshot);
     let keyed = scope.masks.iter().any(|rule| rule.mask.needs_key());
     let built = views::build(transaction, place, (&wanted, keyed), &owners).await?;
-    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle));
+    let mut places = built.made;
+    let (mut synced, statements) = difference(scope, &snapshot, &document, (role, built.names, idle), &mut places);
     for (owner, count) in built.withheld {
         *synced.withheld.entry(owner).or_default() += count;
     }
@@ -154,15 +177,61 @@ pub async fn sync(
             .await
             .map_err(failed("giving and taking rights"))?;
     }
+    let moved = moved(transaction, &snapshot, &places);
+    if moved.await.map_err(failed("the names of tables"))? {
+        return Err(RoleFault::Failed {
+            database: database.to_owned(),
+            doing: "giving and taking rights",
+            cause: "a table or a column got another name in the meantime".to_owned(),
+            sqlstate: Some(SqlState::T_R_SERIALIZATION_FAILURE.code().to_owned()),
+        });
+    }
     Ok(synced)
 }
 
-/// What to give and what to take.
+/// True when one of `places` is another relation by now than the one that was read, or its columns are others. Rights
+/// and views are made by name, often after waiting for the lock of a migration: under a name that changed hands in the
+/// meantime they would show what is masked.
+async fn moved(
+    transaction: &Transaction<'_>,
+    before: &Snapshot,
+    places: &BTreeSet<(String, String)>,
+) -> Result<bool, tokio_postgres::Error> {
+    if places.is_empty() {
+        return Ok(false);
+    }
+    let (schemas, tables): (Vec<&str>, Vec<&str>) = places.iter().map(|(schema, table)| (&**schema, &**table)).unzip();
+    let rows = transaction
+        .query(
+            "SELECT w.schema, w.name, c.oid, ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+             ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped ORDER BY a.attnum) \
+             FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w(schema, name) \
+             LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace) \
+             ON n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) w.schema AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) w.name",
+            &[&schemas, &tables],
+        )
+        .await?;
+    Ok(rows.iter().any(|row| {
+        let Some(relation) = before.relation(row.get(0), row.get(1)) else {
+            return false;
+        };
+        let (numbers, names): (Vec<i16>, Vec<String>) = (row.get(3), row.get(4));
+        let same = row.get::<_, Option<u32>>(2) == Some(relation.oid)
+            && names == relation.columns
+            && (relation.facts.is_empty() || relation.facts.iter().map(|fact| fact.number).eq(numbers));
+        !same
+    }))
+}
+
+/// What to give and what to take; the tables that are given come to `places`.
 fn difference(
     scope: &Scope,
     snapshot: &Snapshot,
     document: &Document,
     (role, views, idle): (&str, Vec<String>, &BTreeSet<Right>),
+    places: &mut BTreeSet<(String, String)>,
 ) -> (Synced, Vec<String>) {
     let around = Surroundings {
         views,
@@ -189,6 +258,13 @@ fn difference(
             Some(owner) => *synced.withheld.entry(owner.to_owned()).or_default() += 1,
         }
     }
+    places.extend(give.iter().filter_map(|right| match &right.object {
+        Object::Table { schema, name }
+        | Object::Column {
+            schema, table: name, ..
+        } => Some((schema.clone(), name.clone())),
+        Object::Schema(_) | Object::Sequence { .. } | Object::Routine(_) => None,
+    }));
     let ours = |right: &&Right| foreign_owner(right, document).is_none();
     let view = |right: &&Right| matches!(&right.object, Object::Table { schema, .. } if schema == mask::SCHEMA);
     let (late, take): (Vec<&Right>, Vec<&Right>) = held
@@ -310,7 +386,13 @@ mod tests {
             public: vec![held("open", "SELECT")],
             foreign: vec![held("foreign", "dba"), held("open", "dba")],
         };
-        let (synced, statements) = difference(&scope, &snapshot, &document, ("g", Vec::new(), &BTreeSet::new()));
+        let (synced, statements) = difference(
+            &scope,
+            &snapshot,
+            &document,
+            ("g", Vec::new(), &BTreeSet::new()),
+            &mut BTreeSet::new(),
+        );
         assert_eq!(
             statements,
             [

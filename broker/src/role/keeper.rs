@@ -201,7 +201,7 @@ impl Database {
             }
             let _turn = self.syncing.lock().await;
             let transaction = client.transaction().await.map_err(failed)?;
-            group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
+            group::lock(&transaction, &self.names).await.map_err(failed)?;
             match group::drop_unused(&transaction, &name).await {
                 Ok(true) => {
                     transaction.commit().await.map_err(failed)?;
@@ -223,7 +223,7 @@ impl Database {
         let mut client = self.controls.get(&self.target).await?;
         let _turn = self.syncing.lock().await;
         let mut transaction = client.transaction().await.map_err(failed)?;
-        group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
+        group::lock(&transaction, &self.names).await.map_err(failed)?;
         let dropped = views::sweep(&mut transaction, &self.names).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         if !dropped.is_empty() {

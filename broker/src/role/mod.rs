@@ -450,7 +450,7 @@ impl Database {
         let began = Instant::now();
         let mut client = self.controls.get(&self.target).await?;
         let transaction = client.transaction().await.map_err(failed)?;
-        group::lock(&transaction, &self.names.groups).await.map_err(failed)?;
+        group::lock(&transaction, &self.names).await.map_err(failed)?;
         let idle = self
             .state()
             .groups

@@ -46,6 +46,8 @@ pub struct Place<'a> {
 pub struct Built {
     /// Those that are there now.
     pub names: Vec<String>,
+    /// The tables for which some were made just now.
+    pub made: BTreeSet<(String, String)>,
     /// Owners of tables that the broker's login has no say over, with how many views that costs.
     pub withheld: BTreeMap<String, usize>,
 }
@@ -90,6 +92,7 @@ pub async fn build(
         if found.is_some() {
             making.push(format!("DROP VIEW {}", qualified(SCHEMA, &view.name)));
         }
+        built.made.insert((view.schema.clone(), view.table.clone()));
         making.extend(table.shared(view, &keeper));
         making.push(format!("SET LOCAL ROLE {}", identifier(&keeper)));
         making.extend(made(view, &table.owner));
@@ -274,7 +277,8 @@ async fn tables(client: &impl GenericClient, views: &[View]) -> Result<BTreeMap<
         .collect())
 }
 
-/// What makes a keeper where there is none.
+/// What makes a keeper where there is none. Grants that live already may run DDL as the owner: they must be able to take
+/// the views out of its way as those can that come later.
 async fn ensured(
     client: &impl GenericClient,
     keeper: &str,
@@ -283,27 +287,36 @@ async fn ensured(
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let row = client
         .query_one(
-            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name)",
-            &[&keeper],
+            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name), \
+             ARRAY(SELECT l.rolname::pg_catalog.text FROM pg_catalog.pg_auth_members m \
+               JOIN pg_catalog.pg_roles l ON l.oid OPERATOR(pg_catalog.=) m.member \
+               JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) m.roleid \
+               WHERE o.rolname OPERATOR(pg_catalog.=) $2::pg_catalog.text::pg_catalog.name \
+               AND l.rolname OPERATOR(pg_catalog.~~) 'hoop\\_l\\_%')",
+            &[&keeper, &owner],
         )
         .await?;
     if row.get(0) {
         return Ok(Vec::new());
     }
+    let logins: Vec<String> = row.get(1);
     let (name, schema) = (identifier(keeper), identifier(SCHEMA));
-    let how = if version >= 160_000 {
-        " WITH INHERIT TRUE, SET TRUE"
+    let (how, becomes) = if version >= 160_000 {
+        (" WITH INHERIT TRUE, SET TRUE", " WITH INHERIT FALSE, SET TRUE")
     } else {
-        ""
+        ("", "")
     };
     let about = format!("hoop-db: keeps the views of masked tables of {owner}");
-    Ok(vec![
+    let mut statements = vec![
         format!("CREATE ROLE {name} NOLOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"),
         format!("GRANT {name} TO CURRENT_USER{how}"),
         format!("COMMENT ON ROLE {name} IS {}", literal(&about)),
         format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {name}"),
         format!("GRANT USAGE ON SCHEMA {schema} TO {}", identifier(owner)),
-    ])
+    ];
+    let grant = |login: &String| format!("GRANT {name} TO {}{becomes}", identifier(login));
+    statements.extend(logins.iter().map(grant));
+    Ok(statements)
 }
 
 /// Drops what nobody reads any more: views on which no scope has a right, then keepers without views that no session can

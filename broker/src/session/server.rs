@@ -302,6 +302,9 @@ impl<C> Session<C> {
             }) => {
                 if let Some(run) = runs.get_mut(ended) {
                     let run = run.take();
+                    if run.copy.is_some() {
+                        self.drop_first_copy_end();
+                    }
                     self.succeeded(run, tag, rows);
                 }
                 self.pending.push_front(Expect::Query {
@@ -450,6 +453,14 @@ impl<C> Session<C> {
         });
         if let (Some(permit), None) = (permit, end) {
             self.copy = Copy::Open { permit, begun: true };
+        }
+    }
+
+    /// A COPY of a Query has ended: its marker must not pass for that of the next COPY in the same Query.
+    fn drop_first_copy_end(&mut self) {
+        let end = self.pending.iter().position(|expect| matches!(expect, Expect::CopyEnd));
+        if let Some(at) = end {
+            self.pending.remove(at);
         }
     }
 

@@ -1,6 +1,7 @@
 -- The job has shop.* by rules one by one, some columns of crm.*, schema lab to build in, temporary tables. public.secrets,
 -- hidden.*, "Shop".*, "lab.vault".*: nothing; vault: never. Code of hidden.* runs with its owner's rights and tells the token.
-CREATE SCHEMA shop; CREATE SCHEMA crm; CREATE SCHEMA lab; CREATE SCHEMA hidden; CREATE SCHEMA vault; CREATE SCHEMA "Shop"; CREATE SCHEMA "lab.vault";
+CREATE ROLE lab_owner;
+CREATE SCHEMA shop; CREATE SCHEMA crm; CREATE SCHEMA lab AUTHORIZATION lab_owner; CREATE SCHEMA hidden; CREATE SCHEMA vault; CREATE SCHEMA "Shop"; CREATE SCHEMA "lab.vault";
 CREATE TABLE public.secrets(id int PRIMARY KEY, token text);
 INSERT INTO public.secrets VALUES (1, 'tok-SECRET-0001');
 CREATE TABLE hidden.tokens(id int PRIMARY KEY, token text);
@@ -25,6 +26,7 @@ INSERT INTO shop.items VALUES (1, 'pen', NULL), (2, 'ink', NULL);
 CREATE TABLE shop.audit(id serial PRIMARY KEY, msg text);
 CREATE TABLE shop.plain(id int PRIMARY KEY, note text, n int);
 INSERT INTO shop.plain VALUES (1, 'x', 1), (2, 'y', 2);
+GRANT REFERENCES ON shop.plain TO PUBLIC;
 -- Columns: id, name, city (zone, suffix) are given; ssn and email are not.
 CREATE TABLE crm.clients(id int PRIMARY KEY, name text NOT NULL, city text, ssn text UNIQUE, email text);
 INSERT INTO crm.clients VALUES (1, 'Ann', 'Rome', '123-45-6789', 'ann.secret@corp.example'), (2, 'Bob', 'Oslo', '987-65-4321', 'bob.secret@corp.example'), (3, 'Cyd', 'Rome', '555-44-3333', NULL);
@@ -243,4 +245,14 @@ CREATE TABLE lab.parts(id int) PARTITION BY LIST (id);
 -- Operators without a partner.
 CREATE FUNCTION shop.alike(text, text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$SELECT $1 = $2$$;
 CREATE OPERATOR shop.### (leftarg = text, rightarg = text, function = shop.alike);
+-- What the job may change is its own owner's, but for what tells with its owner's rights.
+DO $$DECLARE name text; BEGIN
+  FOR name IN SELECT format('%s %s', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass)
+    FROM pg_class WHERE relnamespace = 'lab'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') AND relname <> 'pg_class' LOOP
+    EXECUTE format('ALTER %s OWNER TO lab_owner', name);
+  END LOOP;
+  FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'lab'::regnamespace AND NOT prosecdef AND prokind = 'f' LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO lab_owner', name);
+  END LOOP;
+END$$;
 ANALYZE;

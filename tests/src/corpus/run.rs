@@ -96,8 +96,7 @@ pub async fn run(corpus: &Corpus, options: &Options) -> Result<Report> {
 async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     // An older server cannot be set up for it, and cannot do what is honest on a newer one. Attacks are tried all the same.
     let nobody = plot.ground.layer == Layer::Nobody;
-    let too_old = case.min_pg.is_some_and(|version| plot.ground.version < version);
-    if too_old && (case.setup.is_some() || !case.is_attack() || nobody) {
+    if too_old(plot, case) && (case.setup.is_some() || !case.is_attack() || nobody) {
         return Ok((Outcome::Skipped, 0));
     }
     if nobody {
@@ -123,6 +122,11 @@ async fn try_case(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judg
         plot.seen().await?;
     }
     Ok(done)
+}
+
+/// The server lacks what the case needs.
+fn too_old(plot: &Plot<'_>, case: &Case) -> bool {
+    case.min_pg.is_some_and(|version| plot.ground.version < version)
 }
 
 async fn script(plot: &mut Plot<'_>, case: &Case, name: &str) -> Result<Outcome> {
@@ -215,8 +219,10 @@ async fn conversation(plot: &mut Plot<'_>, case: &Case, judge: &Judge) -> Result
 /// An attack, in every way: none may have an effect. Where columns are masked, one that has to be answered is.
 async fn attack(plot: &mut Plot<'_>, case: &Case, modes: &[Mode], judge: &Judge) -> Result<(Outcome, usize)> {
     let sql = steps::fill(plot.ground, &plot.site, &case.sql).await?;
-    // What calls a function that the policy does not name is not about masks; roles alone rewrite nothing.
+    // What calls a function that the policy does not name is not about masks; roles alone rewrite nothing; an older
+    // server cannot answer.
     let answered = case.expect == Expect::Mask
+        && !too_old(plot, case)
         && plot.ground.layer.judges()
         && judge.masks()
         && judge.refuses(&sql) != Some("function-not-allowed");

@@ -211,6 +211,9 @@ fn a_refusal_names_the_nearest_line_and_the_cure() {
     let denial = refused("SELECT a FROM nothing WHERE b = 1", &scope);
     assert_eq!((denial.code, denial.sqlstate()), ("unresolved", "42P01"));
     assert_eq!(denial.detail, "relation \"nothing\" does not exist in the live schema");
+    // Sqitch asks that way for its registry: a whole row of nothing is nothing else that was not understood.
+    let sql = "SELECT c.id, array_agg(t.tag) FROM nothing c LEFT JOIN neither t ON c.id = t.id GROUP BY c.id, c";
+    assert_eq!(refused(sql, &scope).sqlstate(), "42P01");
     assert_eq!(refused("SELECT no_such(1)", &scope).sqlstate(), "42501");
     assert_eq!(refused("DO 'x'", &scope).code, "class-not-allowed");
     assert_eq!(refused("SELEC 1", &scope).code, "syntax-error");
