@@ -51,11 +51,10 @@ impl<C> Session<C> {
                     // What is prepared here may be run further on: its name means nothing before the server has it.
                     moved |= matches!(permit.names(), Names::Prepare(_));
                     moved |= match permit.barrier() {
-                        Barrier::None => false,
+                        // PostgreSQL runs DISCARD ALL alone or not at all.
+                        Barrier::None | Barrier::Discard => false,
                         Barrier::Schema => true,
                         Barrier::Rollback => self.view.is_private(),
-                        // PostgreSQL runs it alone or not at all.
-                        Barrier::Discard => false,
                     };
                 }
             }

@@ -243,7 +243,7 @@ fn fill(tree: &mut Value, taken: &[Value]) {
                 .and_then(Value::as_u64);
             let at = number.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
             if let Some(Value::Object(node)) = at.and_then(|at| taken.get(at)) {
-                *object = node.clone();
+                object.clone_from(node);
                 return;
             }
             object.values_mut().for_each(|value| fill(value, taken));
