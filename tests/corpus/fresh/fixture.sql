@@ -182,6 +182,9 @@ CREATE VIEW shop.v_open AS SELECT id, token FROM hidden.tokens WHERE hidden.is_o
 CREATE SCHEMA hoop_broker;
 CREATE TABLE hoop_broker.tokens(id int, token text);
 INSERT INTO hoop_broker.tokens VALUES (1, 'tok-SECRET-0009');
+-- What "$user" is at first, also for a session that is its owner for a moment.
+ALTER ROLE hoop_broker SET search_path = hoop_broker, public;
+GRANT USAGE ON SCHEMA hoop_broker TO PUBLIC;
 CREATE TABLE shop.kept(id int PRIMARY KEY, note text);
 INSERT INTO shop.kept VALUES (1, 'x'), (2, 'y');
 CREATE TABLE hidden.pointing(id int REFERENCES shop.kept);

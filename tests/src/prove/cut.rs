@@ -274,7 +274,7 @@ impl Cuts {
             Place::Warm => {
                 raw.message('X', b"").await?;
                 drop(raw);
-                self.reaches("query = 'DISCARD ALL' AND state = 'idle'").await?;
+                self.reaches("query = 'RESET ROLE' AND state = 'idle'").await?;
                 return Ok(None);
             }
             Place::Connecting => {}

@@ -109,7 +109,7 @@ fn statement(line: &str) -> Option<&str> {
 
 /// What the broker itself sends over a job's connection.
 fn is_own(text: &str) -> bool {
-    text == "DISCARD ALL"
+    matches!(text, "DISCARD ALL" | "RESET ROLE")
         || text.starts_with("SELECT pg_catalog.set_config(")
         || text.starts_with("SELECT pg_catalog.hoop_denied_")
 }

@@ -448,7 +448,8 @@ fn number(node: &Node) -> Option<i64> {
     match &node.node {
         Some(NodeEnum::AConst(nodes::AConst {
             val: Some(nodes::a_const::Val::Ival(nodes::Integer { ival })),
-            ..
+            isnull: _,
+            location: _,
         })) => Some(i64::from(*ival)),
         _ => None,
     }
