@@ -169,7 +169,7 @@ async fn others_are_answered_while_a_large_row_is_looked_through() -> Result<()>
     // One row that takes seconds, and some that take long together; and how much more often than the least lucky of the
     // others the luckiest may be answered meanwhile. Behind one that holds the thread it is hundreds of times.
     let texts = [
-        ("SELECT repeat('0 ', 500000) FROM notes.tickets WHERE id = 2", 10),
+        ("SELECT repeat('0 ', 500000) FROM notes.tickets WHERE id = 2", 15),
         (
             "SELECT repeat('0 ', 30000) FROM notes.tickets, pg_catalog.generate_series(1, 8)",
             usize::MAX,
