@@ -82,6 +82,13 @@ pub fn keyed() -> Plan {
     plan
 }
 
+/// A house where PostgreSQL enforces too, by [`plan`], and a connection as its superuser.
+pub async fn house() -> Result<(House, Client)> {
+    let house = House::plan(plan()).await?;
+    let admin = admin(&house).await?;
+    Ok((house, admin))
+}
+
 /// A connection as the superuser.
 pub async fn admin(house: &House) -> Result<Client> {
     direct(house, SUPERUSER, house.cluster.password()).await

@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::House;
 use tests::house::Grant;
 use tests::raw::{bind, endpoint, execute, field, parse, query, sync};
-use tests::roles::{Second, admin, as_login, direct, left_over, login_of, plan, settle, value};
+use tests::roles::{Second, as_login, direct, house, left_over, login_of, settle, value};
 use tokio_postgres::Client;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -29,12 +29,6 @@ async fn owner(admin: &Client, table: &str) -> Result<String> {
         &format!("SELECT relowner::regrole FROM pg_class WHERE oid = '{table}'::regclass"),
     )
     .await
-}
-
-async fn house() -> Result<(House, Client)> {
-    let house = House::plan(plan()).await?;
-    let admin = admin(&house).await?;
-    Ok((house, admin))
 }
 
 #[tokio::test(flavor = "multi_thread")]

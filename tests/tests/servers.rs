@@ -7,16 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tests::House;
 use tests::house::Grant;
-use tests::roles::{admin, login_of, plan, value};
+use tests::roles::{house, login_of, value};
 use tokio_postgres::Client;
 
 const SOON: Duration = Duration::from_secs(60);
-
-async fn house() -> Result<(House, Client)> {
-    let house = House::plan(plan()).await?;
-    let admin = admin(&house).await?;
-    Ok((house, admin))
-}
 
 /// Runs what the log says to run, after `asked`.
 async fn cured(house: &House, admin: &Client, asked: &str) -> Result<()> {
